@@ -1,0 +1,56 @@
+"""Multi-label chest X-ray classification with Keras 3 on PyTorch. No medical device."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+# Keras reads this once, when it is first imported; a person's own choice of backend stands.
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+from cxr_keras.errors import CxrError  # noqa: E402
+from cxr_keras.labels import FINDINGS, LABELS  # noqa: E402
+
+if TYPE_CHECKING:
+    from cxr_keras.artifacts import load_model
+    from cxr_keras.evaluation import evaluate
+    from cxr_keras.models.registry import build_model, register_model
+    from cxr_keras.prediction import predict
+    from cxr_keras.training import train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "FINDINGS",
+    "LABELS",
+    "CxrError",
+    "__version__",
+    "build_model",
+    "evaluate",
+    "load_model",
+    "predict",
+    "register_model",
+    "train",
+]
+
+# Public names whose modules import Keras: they are loaded on first use, so that
+# `cxr-keras --help` answers at once.
+_LAZY = {
+    "build_model": "cxr_keras.models.registry",
+    "evaluate": "cxr_keras.evaluation",
+    "load_model": "cxr_keras.artifacts",
+    "predict": "cxr_keras.prediction",
+    "register_model": "cxr_keras.models.registry",
+    "train": "cxr_keras.training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,152 @@
+"""Files that a trained network leaves: `model.keras` with its card inside, and the run folder.
+
+The card is a member `card.json` of the `.keras` zip: labels, thresholds, what data the network
+was trained on and how. Keras ignores it, so the file loads with a bare `load_model` anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from cxr_keras.errors import ModelError, RunError
+from cxr_keras.labels import LABELS
+from cxr_keras.models.blocks import INPUT_SIZE
+from cxr_keras.paths import atomic_file, write_text
+
+CARD_MEMBER = "card.json"
+CARD_FORMAT = "cxr-keras card 1"
+MODEL, HISTORY, PREDICTIONS = "model.keras", "history.csv", "predictions.csv"
+METRICS, RUN, LOSS_PLOT, CHECKPOINT = "metrics.csv", "run.json", "loss.png", "checkpoint.npz"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a `.keras` file says about itself.
+
+    Attributes:
+        labels: names of the outputs, in order.
+        thresholds: per output; a label is called at or above it.
+        data: the training data: root, fingerprint, phantoms, per_class, split, seed, sizes.
+        settings: how it was trained.
+        notice: a sentence that belongs beside every result, empty if none does.
+    """
+
+    labels: tuple[str, ...] = LABELS
+    thresholds: tuple[float, ...] = (0.5,) * len(LABELS)
+    data: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    notice: str = ""
+
+    def to_json(self) -> str:
+        """The card as it stands in the archive."""
+        return json.dumps({"format": CARD_FORMAT} | self.__dict__, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Card:
+        """Read a card back.
+
+        Raises:
+            ValueError: it is not a card of this format.
+        """
+        content = json.loads(text)
+        if content.pop("format", None) != CARD_FORMAT:
+            raise ValueError(f"not a {CARD_FORMAT!r}")
+        tuples = {name: tuple(content.pop(name)) for name in ("labels", "thresholds")}
+        return cls(**tuples, **content)
+
+
+def save_model(model: keras.Model, card: Card, target: Path) -> None:
+    """Write an uncompiled `model` and its card to `target` (a `.keras` path), atomically."""
+    with atomic_file(target) as temporary:
+        archive = temporary.with_suffix(".keras")
+        try:
+            model.save(archive)
+            with zipfile.ZipFile(archive, "a") as file:
+                file.writestr(CARD_MEMBER, card.to_json())
+            archive.replace(temporary)
+        finally:
+            archive.unlink(missing_ok=True)
+
+
+def find_model(path: str | Path) -> Path:
+    """The `.keras` file that `path` names: itself, or the one in a run folder.
+
+    Raises:
+        ModelError: there is none.
+    """
+    path = Path(path).expanduser()
+    file = path / MODEL if path.is_dir() else path
+    if not file.is_file():
+        hint = "The run is not finished; go on with --resume." if path.is_dir() else ""
+        raise ModelError(
+            f"There is no model file {file}. Name a run folder or a .keras file. {hint}".strip()
+        )
+    return file
+
+
+def load_model(path: str | Path) -> keras.Model:
+    """Load a network from a run folder or a `.keras` file; nothing in the file is executed.
+
+    Returns:
+        The network: grey pixels (N, 256, 256, 1) in 0…255 → (N, n_labels) probabilities.
+
+    Raises:
+        ModelError: no such file, not a Keras file, or a network of another shape.
+    """
+    file = find_model(path)
+    try:
+        model = keras.saving.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises anything from KeyError to BadZipFile
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{file} cannot be loaded as a Keras model: {first_line}") from error
+    shape, outputs = model.input_shape, model.output_shape[-1]
+    expected = read_card(file).labels
+    if tuple(shape[1:]) != (INPUT_SIZE, INPUT_SIZE, 1) or outputs != len(expected):
+        raise ModelError(
+            f"{file} is not a cxr-keras network: it takes {shape} and gives {outputs} outputs; "
+            f"expected (N, {INPUT_SIZE}, {INPUT_SIZE}, 1) and {len(expected)}."
+        )
+    return model
+
+
+def read_card(path: str | Path) -> Card:
+    """The card in a `.keras` file, or the default card for one without.
+
+    Raises:
+        ModelError: no such file, not a zip, or a card that cannot be read.
+    """
+    file = find_model(path)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if CARD_MEMBER not in archive.namelist():
+                return Card()
+            return Card.from_json(archive.read(CARD_MEMBER).decode("utf-8"))
+    except zipfile.BadZipFile as error:
+        raise ModelError(f"{file} is not a .keras file, or it is cut short.") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelError(f"{file} holds a card that cannot be read ({error}).") from error
+
+
+def write_run(folder: Path, content: dict[str, Any]) -> None:
+    """Write run.json."""
+    write_text(folder / RUN, json.dumps(content, indent=1) + "\n")
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Read run.json.
+
+    Raises:
+        RunError: there is none, or it is not JSON.
+    """
+    file = folder / RUN
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file} cannot be read: {folder} is no run folder ({error}).") from error
+    return content

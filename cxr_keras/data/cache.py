@@ -1,0 +1,135 @@
+"""The pixel store: each radiograph decoded once, kept as one memory-mapped uint8 array.
+
+A store lies in the cache folder under a key made of the decoder's version and of every file's
+path, size, and times of modification and of change, so a changed image or setting is another
+store. It appears under its key only when it is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+import numpy as np
+import pandas as pd
+
+from cxr_keras.data.images import SIDE, read_image
+from cxr_keras.data.parallel import threaded_map
+from cxr_keras.errors import DataError, ImageError
+from cxr_keras.paths import atomic_folder, cache_folder, remove_leftovers
+from cxr_keras.progress import notice, progress_bar
+
+VERSION = 1  # of decoding and of the store's layout: raise it when either changes
+MAX_BAD_SHARE = 0.05
+
+_PIXELS, _INDEX = "pixels.npy", "index.csv"
+
+
+@dataclass(frozen=True)
+class PixelStore:
+    """Decoded radiographs.
+
+    Attributes:
+        folder: where the store lies.
+        index: a row an image, in the store's order: "path", "digest" (of the decoded pixels),
+            "error" (empty for a good image; a bad one's pixels are zeros).
+    """
+
+    folder: Path
+    index: pd.DataFrame
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """All films, uint8 (N, 256, 256), memory-mapped and read-only."""
+        return np.load(self.folder / _PIXELS, mmap_mode="r")
+
+    def bad(self) -> pd.DataFrame:
+        """The files that could not be decoded: columns path, error."""
+        return self.index.loc[self.index["error"] != "", ["path", "error"]]
+
+
+def open_store(paths: Sequence[str | Path]) -> PixelStore:
+    """The store of `paths` (in that order), decoding them if no store of theirs exists.
+
+    Two processes that ask for the same store share it: the second waits for the first.
+
+    Raises:
+        DataError: more than 5% of the files are bad, a file vanished, or the disk is full.
+    """
+    key = _key(paths)
+    folder = cache_folder("pixels") / key
+    lock = filelock.FileLock(folder.with_suffix(".lock"))
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        notice("Another process is decoding the same images; waiting for it.")
+        lock.acquire()
+    try:
+        if not folder.exists():
+            remove_leftovers(folder)
+            _write(folder, [Path(path) for path in paths])
+    except OSError as error:
+        raise DataError(
+            f"The pixel store {folder} cannot be written ({error.strerror or error}). "
+            f"It needs {len(paths) * SIDE * SIDE / 1e9:.1f} GB; set $CXR_KERAS_CACHE to a "
+            "folder with room."
+        ) from error
+    finally:
+        lock.release()
+    index = pd.read_csv(folder / _INDEX, dtype=str, keep_default_na=False)
+    return PixelStore(folder, index)
+
+
+def pixel_digest(pixels: np.ndarray) -> str:
+    """A short digest of one decoded film, the same on every machine."""
+    return hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=8).hexdigest()
+
+
+def _key(paths: Sequence[str | Path]) -> str:
+    digest = hashlib.sha256(f"pixels v{VERSION} {SIDE}".encode())
+    for path in paths:
+        try:
+            stat = os.stat(path)
+            state = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+        except OSError as error:
+            state = f"unreadable {error.errno}"
+        digest.update(f"\n{os.path.abspath(path)} {state}".encode())
+    return digest.hexdigest()[:20]
+
+
+def _write(folder: Path, paths: list[Path]) -> None:
+    def decode(path: Path) -> np.ndarray | ImageError:
+        try:
+            return read_image(path)
+        except ImageError as error:
+            return error
+
+    digests, errors = [""] * len(paths), [""] * len(paths)
+    with atomic_folder(folder) as temporary:
+        shape = (len(paths), SIDE, SIDE)
+        store = np.lib.format.open_memmap(temporary / _PIXELS, "w+", "uint8", shape)
+        with progress_bar("Decoding radiographs", len(paths)) as bar:
+            for row, film in enumerate(threaded_map(decode, paths)):
+                if isinstance(film, ImageError):
+                    errors[row] = str(film)
+                    _stop_if_too_many_bad(errors, len(paths))
+                else:
+                    store[row] = film
+                    digests[row] = pixel_digest(film)
+                bar.advance()
+        store.flush()
+        index = pd.DataFrame({"path": map(str, paths), "digest": digests, "error": errors})
+        index.to_csv(temporary / _INDEX, index=False)
+
+
+def _stop_if_too_many_bad(errors: list[str], total: int) -> None:
+    bad = [error for error in errors if error]
+    if len(bad) > MAX_BAD_SHARE * total:
+        raise DataError(
+            f"More than {MAX_BAD_SHARE:.0%} of the {total:,} images cannot be decoded, so this is "
+            f"no accident. The first: {bad[0]} Fetch the images again, or remove the bad ones."
+        )

@@ -1,0 +1,105 @@
+"""Any radiograph file → grey uint8 (256, 256), the one form in which films are stored and seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from cxr_keras.errors import ImageError
+
+SIDE = 256
+SUFFIXES = (".png", ".jpg", ".jpeg")
+MAX_PIXELS = 80_000_000  # four times the largest digital detectors; more is a mistake or a bomb
+
+_FORMATS = ("PNG", "JPEG")
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read a PNG or JPEG as a grey radiograph: uint8, shape (256, 256), 0 black … 255 white.
+
+    EXIF orientation is applied, transparency is laid over black, colours become ITU-R 601 luma,
+    and 16-bit values are scaled from the depth that holds them (8, 12 or 16 bits). The shorter
+    side is scaled to 256 with Pillow's antialiased bilinear filter and the centre is kept.
+
+    Raises:
+        ImageError: the file is missing, unreadable, no PNG or JPEG, cut short, animated or of
+            more than 80 megapixels. The message names the file.
+    """
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            _check(image, path)
+            grey = _to_grey(image)
+    except ImageError:
+        raise
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file.") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path}: not a PNG or JPEG image ({_looks_like(path)}).") from error
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise ImageError(f"{path}: the image cannot be decoded ({error}).") from error
+    return _centre_square(grey)
+
+
+def find_image_files(folder: Path) -> list[Path]:
+    """Every PNG and JPEG below `folder`, hidden files left out, in natural reading order."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(
+        path
+        for path in found
+        if path.is_file() and not any(p.startswith(".") for p in path.relative_to(folder).parts)
+    )
+
+
+def _check(image: Image.Image, path: str | Path) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{path}: {width}×{height} is more than {MAX_PIXELS // 10**6} megapixels; "
+            "scale it down first."
+        )
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise ImageError(f"{path}: an animation of {frames} frames; save one frame as a file.")
+
+
+def _to_grey(image: Image.Image) -> Image.Image:
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I") or upright.mode == "F":
+        return _from_deep(np.asarray(upright))
+    if upright.mode in ("LA", "RGBA", "PA") or "transparency" in upright.info:
+        coloured = upright.convert("RGBA")
+        black = Image.new("RGBA", coloured.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, coloured).convert("L")
+    if upright.mode in ("1", "L"):
+        return upright.convert("L")
+    return upright.convert("RGB").convert("L")
+
+
+def _from_deep(values: np.ndarray) -> Image.Image:
+    """Values of more than 8 bits → 8 bits, from the smallest usual depth that holds them."""
+    highest = int(values.max(initial=0))
+    white = next(white for white in (255, 4095, 65535, max(highest, 1)) if highest <= white)
+    scaled = np.clip(values, 0, white).astype("float32") * (255.0 / white)
+    return Image.fromarray((scaled + 0.5).astype("uint8"))
+
+
+def _centre_square(grey: Image.Image) -> np.ndarray:
+    width, height = grey.size
+    shorter = min(width, height)
+    size = (max(SIDE, width * SIDE // shorter), max(SIDE, height * SIDE // shorter))
+    if size != grey.size:
+        grey = grey.resize(size, Image.Resampling.BILINEAR)
+    left, top = (size[0] - SIDE) // 2, (size[1] - SIDE) // 2
+    return np.asarray(grey.crop((left, top, left + SIDE, top + SIDE)))
+
+
+def _looks_like(path: str | Path) -> str:
+    with open(path, "rb") as file:
+        head = file.read(132)
+    if not head:
+        return "the file is empty"
+    if head[128:132] == b"DICM":
+        return "it is DICOM; export it as PNG first"
+    return "its content says otherwise, whatever its name"

@@ -1,0 +1,60 @@
+"""Batches for Keras, straight from the pixel store, with no tf.data."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+from cxr_keras.data.preparation import PreparedSplit
+
+
+class RadiographLoader(keras.utils.PyDataset):
+    """Batches of (pixels, truth): uint8 (B, 256, 256, 1) and float32 (B, 15).
+
+    Samples, not batches, are shuffled anew every epoch, from a generator of the loader's own
+    that depends on `seed` and the epoch's number only; so an epoch that is run again after an
+    interruption sees the same batches. Pass `shuffle=False` to `fit`, which would otherwise
+    shuffle the order of the batches as well.
+
+    Args:
+        split: the images to read.
+        batch_size: images a batch; the last batch may be smaller.
+        seed: shuffle with it; None keeps the manifest's order.
+        **options: for `keras.utils.PyDataset`.
+    """
+
+    def __init__(
+        self,
+        split: PreparedSplit,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        **options: Any,
+    ):
+        super().__init__(**options)
+        self.split, self.batch_size, self.seed = split, batch_size, seed
+        self.start_epoch(0)
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.split) / self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        chosen = self._order[index * self.batch_size : (index + 1) * self.batch_size]
+        pixels = self.split.pixels[self.split.index[chosen]]
+        return pixels[..., np.newaxis], self.split.truth[chosen]
+
+    def on_epoch_end(self) -> None:
+        """Shuffle for the next epoch."""
+        self.start_epoch(self._epoch + 1)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Take the order of epoch number `epoch`, whatever came before."""
+        self._epoch = epoch
+        if self.seed is None:
+            self._order = np.arange(len(self.split))
+        else:
+            rng = np.random.default_rng([self.seed, epoch])
+            self._order = rng.permutation(len(self.split))

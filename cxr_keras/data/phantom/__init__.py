@@ -1,0 +1,209 @@
+"""Synthetic radiographs in NIH's own layout, so that everything runs with no data at hand.
+
+    python -c "from cxr_keras.data.phantom import write_phantoms; write_phantoms('films', count=30)"
+
+A phantom is a drawing. What a network scores on phantoms says nothing about patients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import filelock
+import numpy as np
+
+from cxr_keras.data.parallel import threaded_map
+from cxr_keras.data.phantom.anatomy import GRID, SIZE, Mask, patient_chest, render
+from cxr_keras.data.phantom.findings import SIGNS, add_findings
+from cxr_keras.errors import DataError
+from cxr_keras.labels import NO_FINDING, decode, encode
+from cxr_keras.paths import atomic_folder, cache_folder, remove_leftovers, write_text
+from cxr_keras.progress import notice, progress_bar
+
+VERSION = 1  # of the drawings: raise it when any pixel changes
+DEFAULT_COUNT = 256
+DEFAULT_SEED = 7
+MARKER = "PHANTOMS.txt"
+NOTICE = "These are phantoms (synthetic drawings): results on them say nothing about patients."
+
+# How many findings a film has: normal films, single and several findings.
+_FINDINGS_PER_FILM = (0.12, 0.28, 0.30, 0.20, 0.10)
+_FILMS_PER_PATIENT = (0.60, 0.25, 0.15)
+_TEST_SHARE = 0.2  # of patients, in the official lists
+_TABLE_HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,"
+    "View Position,OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+)
+_BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
+
+
+@dataclass(frozen=True)
+class Film:
+    """One phantom film before it is drawn: whose it is and what it shows."""
+
+    patient: int
+    follow_up: int
+    age: int
+    gender: str
+    view: str
+    in_test_list: bool
+    findings: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """NIH's file name: patient and follow-up number."""
+        return f"{self.patient:08d}_{self.follow_up:03d}.png"
+
+    @property
+    def labels(self) -> str:
+        """NIH's `"A|B"` cell."""
+        return decode(encode(self.findings)) or NO_FINDING
+
+
+def plan_films(count: int, seed: int) -> list[Film]:
+    """The first `count` films of the endless series that `seed` stands for.
+
+    Findings are dealt from shuffled decks of all 14, so every finding appears about equally
+    often even in small sets.
+    """
+    films: list[Film] = []
+    rng = np.random.default_rng([seed, 0])
+    deck = _endless_deck(rng)
+    patient = 0
+    while len(films) < count:
+        patient += 1
+        age, gender = int(rng.integers(18, 90)), str(rng.choice(["M", "F"]))
+        in_test = bool(rng.random() < _TEST_SHARE)
+        for follow_up in range(1 + int(rng.choice(3, p=_FILMS_PER_PATIENT))):
+            number = int(rng.choice(5, p=_FINDINGS_PER_FILM))
+            findings: set[str] = set()
+            while len(findings) < number:
+                findings.add(next(deck))
+            view = "AP" if rng.random() < 0.4 else "PA"
+            dealt = tuple(sorted(findings))
+            films.append(Film(patient, follow_up, age + follow_up, gender, view, in_test, dealt))
+    return films[:count]
+
+
+def draw_film(film: Film, seed: int) -> tuple[np.ndarray, list[tuple[str, list[float]]]]:
+    """Draw one film: uint8 (1024, 1024), and a (finding, [x, y, w, h] in pixels) per outline."""
+    chest = patient_chest(
+        np.random.default_rng([seed, 1, film.patient]),
+        np.random.default_rng([seed, 2, film.patient, film.follow_up]),
+    )
+    add_findings(chest, list(film.findings))
+    boxes = [(name, box) for name, mask in chest.boxes for box in outline_boxes(mask)]
+    return render(chest), boxes
+
+
+def outline_boxes(mask: Mask) -> list[list[float]]:
+    """[x, y, w, h] in film pixels around each connected part of a sign, largest part first."""
+    from scipy import ndimage
+
+    parts, number = ndimage.label(mask > 0.5)
+    places = ndimage.find_objects(parts)
+    areas = np.bincount(parts.ravel(), minlength=number + 1)[1:]
+    smallest = min(40, areas.max(initial=0))
+    scale = SIZE / GRID
+    boxes = []
+    for index in np.argsort(-areas, kind="stable"):
+        if areas[index] < smallest:
+            break
+        rows, columns = places[index]
+        corner = [columns.start * scale, rows.start * scale]
+        size = [(columns.stop - columns.start) * scale, (rows.stop - rows.start) * scale]
+        boxes.append(corner + size)
+    return boxes
+
+
+def write_phantoms(
+    folder: str | Path, *, count: int = DEFAULT_COUNT, seed: int = DEFAULT_SEED
+) -> Path:
+    """Write `count` phantom films and their tables into a new folder, in NIH's layout.
+
+    The same count and seed give the same bytes. Writes `images/*.png` (1024×1024 grey),
+    `Data_Entry_2017_v2020.csv`, `BBox_List_2017.csv`, `train_val_list.txt`, `test_list.txt`
+    and a note that says what they are.
+
+    Raises:
+        DataError: the folder exists and is not empty, cannot be written, or count is below 1.
+    """
+    if count < 1:
+        raise DataError(f"Phantoms need a count of 1 or more. Received: {count}.")
+    target = Path(folder)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise DataError(
+            f"Phantoms are written into a new or empty folder only. Received: {target}, "
+            "which exists and is not empty. Name another folder, or delete it first."
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_folder(target) as temporary:
+            _write_films(temporary, plan_films(count, seed), seed)
+            if target.exists():
+                target.rmdir()
+    except OSError as error:
+        raise DataError(
+            f"Phantoms cannot be written to {target} ({error.strerror}). "
+            "Name a folder that you can write, on a disk with room."
+        ) from error
+    return target
+
+
+def default_phantoms() -> Path:
+    """The default phantoms in the user's cache, drawn on first use."""
+    key = f"v{VERSION}-{DEFAULT_COUNT}-seed{DEFAULT_SEED}"
+    folder = cache_folder("phantoms") / key
+    with filelock.FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            remove_leftovers(folder)
+            notice(f"Drawing {DEFAULT_COUNT} phantom radiographs into {folder} (once).")
+            write_phantoms(folder)
+    return folder
+
+
+def is_phantom_folder(folder: Path) -> bool:
+    """Whether `folder` was written by `write_phantoms`."""
+    return (folder / MARKER).is_file()
+
+
+def _endless_deck(rng: np.random.Generator) -> Iterator[str]:
+    names = list(SIGNS)
+    while True:
+        yield from (names[i] for i in rng.permutation(len(names)))
+
+
+def _write_films(folder: Path, films: list[Film], seed: int) -> None:
+    (folder / "images").mkdir()
+    table, boxes = [_TABLE_HEADER], [_BOX_HEADER]
+    draw = partial(_draw_to_file, folder=folder / "images", seed=seed)
+    with progress_bar("Drawing phantoms", len(films)) as bar:
+        for film, film_boxes in zip(films, threaded_map(draw, films), strict=True):
+            table.append(
+                f"{film.name},{film.labels},{film.follow_up},{film.patient},{film.age},"
+                f"{film.gender},{film.view},{SIZE},{SIZE},0.143,0.143"
+            )
+            for label, (x, y, w, h) in film_boxes:
+                label = "Infiltrate" if label == "Infiltration" else label  # as NIH's list does
+                boxes.append(f"{film.name},{label},{x},{y},{w},{h}")
+            bar.advance()
+    lists = {
+        "train_val_list.txt": [film.name for film in films if not film.in_test_list],
+        "test_list.txt": [film.name for film in films if film.in_test_list],
+        "Data_Entry_2017_v2020.csv": table,
+        "BBox_List_2017.csv": boxes,
+        MARKER: [NOTICE, f"Drawn by cxr-keras phantoms v{VERSION}, seed {seed}."],
+    }
+    for name, lines in lists.items():
+        write_text(folder / name, "".join(line + "\n" for line in lines))
+
+
+def _draw_to_file(film: Film, folder: Path, seed: int) -> list[tuple[str, list[float]]]:
+    from PIL import Image
+
+    pixels, boxes = draw_film(film, seed)
+    Image.fromarray(pixels).save(folder / film.name, compress_level=3)
+    return boxes

@@ -1,0 +1,152 @@
+"""From a data folder to what training reads: images chosen, split and decoded once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxr_keras.data import cache, nih, phantom, sampling
+from cxr_keras.data.nih import FINDING_LABELS, IMAGE
+from cxr_keras.labels import encode_cells
+from cxr_keras.paths import atomic_file, cache_folder
+from cxr_keras.progress import notice
+
+DATA_VARIABLE = "CXR_KERAS_DATA"
+DEFAULT_FOLDER = Path("data/nih")
+MANIFEST = "manifest.csv"
+
+
+@dataclass(frozen=True)
+class PreparedSplit:
+    """One side of a split, ready to be read in batches.
+
+    Attributes:
+        rows: the manifest's rows of this side.
+        pixels: the whole store, uint8 (N, 256, 256), memory-mapped.
+        index: (n,) rows of `pixels`.
+        truth: float32 (n, 15) multi-hot labels.
+    """
+
+    rows: pd.DataFrame
+    pixels: np.ndarray
+    index: np.ndarray
+    truth: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Chosen, split and decoded images.
+
+    Attributes:
+        root: the data folder.
+        manifest: a row an image: NIH's columns, "chosen_for", "split", "path", "row" (in the
+            store; -1 when planned without images) and "digest" (of the decoded pixels).
+        folder: where manifest.csv was written.
+        store: the pixel store; None when planned without images.
+        split_kind: "paper", "patient" or "official".
+        phantoms: whether these are synthetic drawings.
+    """
+
+    root: Path
+    manifest: pd.DataFrame
+    folder: Path
+    store: cache.PixelStore | None
+    split_kind: str
+    phantoms: bool
+
+    def side(self, split: str) -> PreparedSplit:
+        """The images of "train", "val", "test", or "all" of them."""
+        assert self.store is not None, "planned without images"
+        keep = self.manifest["split"] == split if split != "all" else slice(None)
+        rows = self.manifest.loc[keep].reset_index(drop=True)
+        truth = encode_cells(rows[FINDING_LABELS])
+        return PreparedSplit(rows, self.store.pixels, rows["row"].to_numpy(), truth)
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of images' names, labels, sides and pixels: the same data, the same digest."""
+        columns = self.manifest[[IMAGE, FINDING_LABELS, "split", "digest"]]
+        text = columns.to_csv(index=False, lineterminator="\n")
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def resolve_data(data: str | Path | None) -> Path:
+    """The data folder: `data`, else $CXR_KERAS_DATA, else ./data/nih with images, else phantoms.
+
+    Says in one line on stderr which one it took when nobody named it.
+    """
+    if data:
+        return Path(data).expanduser()
+    named = os.environ.get(DATA_VARIABLE)
+    if named:
+        notice(f"Data: {named} (from ${DATA_VARIABLE}).")
+        return Path(named).expanduser()
+    if nih.is_data_folder(DEFAULT_FOLDER):
+        notice(f"Data: {DEFAULT_FOLDER}.")
+        return DEFAULT_FOLDER
+    folder = phantom.default_phantoms()
+    notice(f"Data: no NIH folder named, so the built-in phantoms. {phantom.NOTICE}")
+    return folder
+
+
+def prepare(
+    data: str | Path | None = None,
+    *,
+    per_class: int = sampling.PER_CLASS,
+    split: str = "paper",
+    seed: int = 42,
+    allow_missing: bool = False,
+    out: str | Path | None = None,
+) -> Prepared:
+    """Choose images, split them, decode each once, and write manifest.csv.
+
+    Args:
+        data: a folder in NIH's layout; None as in `resolve_data`.
+        per_class: images chosen for each label.
+        split: "paper", "patient" or "official".
+        seed: of choice and split.
+        allow_missing: plan on the label table alone; nothing is decoded.
+        out: folder for manifest.csv; by default one in the cache.
+
+    Raises:
+        DataError: the data cannot be used as asked.
+    """
+    root = resolve_data(data)
+    dataset = nih.read_dataset(root, allow_missing=allow_missing)
+    for sentence in dataset.notices:
+        notice(sentence)
+    chosen = sampling.choose_images(dataset.table, per_class=per_class, seed=seed)
+    store = None if allow_missing else cache.open_store(list(chosen["path"]))
+    chosen = _with_pixels(chosen, store)
+    manifest, notices = sampling.split_images(chosen, dataset, how=split, seed=seed)
+    for sentence in notices:
+        notice(sentence)
+    setting = f"{root.resolve()} {per_class} {split} {seed} {allow_missing}"
+    key = hashlib.sha256(setting.encode()).hexdigest()[:12]
+    folder = Path(out) if out else cache_folder("prepared", key)
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_file(folder / MANIFEST) as temporary:
+        manifest.to_csv(temporary, index=False)
+    is_phantom = phantom.is_phantom_folder(root)
+    return Prepared(root, manifest, folder, store, split, is_phantom)
+
+
+def _with_pixels(chosen: pd.DataFrame, store: cache.PixelStore | None) -> pd.DataFrame:
+    """Add "row" and "digest"; leave out, name and count what could not be decoded."""
+    if store is None:
+        return chosen.assign(row=-1, digest="")
+    bad = store.bad()
+    for error in bad["error"].head(10):
+        notice(f"Left out: {error}")
+    if len(bad):
+        notice(f"{len(bad):,} of {len(chosen):,} images cannot be decoded and are left out.")
+    chosen = chosen.assign(row=np.arange(len(chosen)), digest=store.index["digest"].to_numpy())
+    return chosen[chosen["digest"] != ""].reset_index(drop=True)

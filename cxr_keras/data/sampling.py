@@ -1,0 +1,190 @@
+"""Which images are used, and on which side of a split each lies. Pure pandas and numpy.
+
+The report's recipe: 300 images a label (all 227 of Hernia), each image once: 4,427 of NIH's
+112,120; 20% of them for test, 20% of the rest for validation: 2,832 / 709 / 886.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from cxr_keras.data.nih import FINDING_LABELS, IMAGE, PATIENT, Dataset
+from cxr_keras.errors import DataError
+from cxr_keras.labels import LABELS, encode_cells
+
+TRAIN, VAL, TEST = "train", "val", "test"
+SPLITS = (TRAIN, VAL, TEST)
+PER_CLASS = 300
+TEST_SHARE = 0.2  # of the images
+VAL_SHARE = 0.2  # of the images that are not test
+CHOSEN_FOR = "chosen_for"
+
+
+def choose_images(table: pd.DataFrame, *, per_class: int = PER_CLASS, seed: int) -> pd.DataFrame:
+    """Choose up to `per_class` images a label, rarest label first, each image once.
+
+    Args:
+        table: rows with "Image Index" and clean "Finding Labels".
+        per_class: images chosen for each label; a label with fewer gives all it has left.
+        seed: of the choice. The order of the rows does not matter.
+
+    Returns:
+        The chosen rows, sorted by "Image Index", with the label each was chosen for in
+        "chosen_for".
+
+    Raises:
+        DataError: `per_class` is below 1.
+    """
+    if per_class < 1:
+        raise DataError(f"Images per label must be 1 or more. Received: {per_class}.")
+    table = table.sort_values(IMAGE, ignore_index=True)
+    truth = encode_cells(table[FINDING_LABELS]).astype(bool)
+    chosen_for = np.full(len(table), "", dtype=object)
+    for index in np.argsort(truth.sum(axis=0), kind="stable"):
+        free = np.flatnonzero(truth[:, index] & (chosen_for == ""))
+        rng = np.random.default_rng([seed, int(index)])
+        taken = rng.permutation(free)[:per_class]
+        chosen_for[taken] = LABELS[index]
+    table[CHOSEN_FOR] = chosen_for
+    return table[table[CHOSEN_FOR] != ""].reset_index(drop=True)
+
+
+def split_images(
+    chosen: pd.DataFrame, dataset: Dataset, *, how: str, seed: int
+) -> tuple[pd.DataFrame, list[str]]:
+    """Put each chosen image into train, val or test.
+
+    Args:
+        chosen: what `choose_images` gave.
+        dataset: for its official lists.
+        how: one of `SPLIT_KINDS`: "paper" (by image, patients may lie on two sides), "patient"
+            (the same proportions, no patient on two sides) or "official" (NIH's lists,
+            validation cut from train_val by patient).
+        seed: of the split.
+
+    Returns:
+        The rows with a "split" column, and notices.
+
+    Raises:
+        DataError: an unknown `how`, no official lists, or a side without an image.
+    """
+    if how not in SPLIT_KINDS:
+        raise DataError(f"Unknown split {how!r}. Choose one of: {', '.join(SPLIT_KINDS)}.")
+    chosen, notices = SPLIT_KINDS[how](chosen, dataset, np.random.default_rng([seed, 1000]))
+    sizes = chosen["split"].value_counts()
+    empty = [name for name in SPLITS if not sizes.get(name)]
+    if empty:
+        raise DataError(
+            f"The {how} split of {len(chosen):,} images leaves {' and '.join(empty)} without an "
+            "image. Use more images, or another --split."
+        )
+    return chosen, notices
+
+
+def shared_patients(manifest: pd.DataFrame) -> dict[str, int]:
+    """How many patients lie on both sides of each pair of splits, e.g. {"train/test": 12}."""
+    patients = {name: set(manifest.loc[manifest["split"] == name, PATIENT]) for name in SPLITS}
+    pairs = ((TRAIN, VAL), (TRAIN, TEST), (VAL, TEST))
+    return {f"{a}/{b}": len(patients[a] & patients[b]) for a, b in pairs}
+
+
+def label_counts(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Images of each label in each split: 15 rows, columns train, val, test, all."""
+    truth = pd.DataFrame(encode_cells(manifest[FINDING_LABELS]), columns=list(LABELS))
+    counts = truth.groupby(manifest["split"].to_numpy()).sum().T
+    counts = counts.reindex(columns=list(SPLITS), fill_value=0).astype(int)
+    counts["all"] = counts.sum(axis=1)
+    return counts.rename_axis("label").reset_index()
+
+
+def _by_image(
+    chosen: pd.DataFrame, dataset: Dataset, rng: np.random.Generator
+) -> tuple[pd.DataFrame, list[str]]:
+    strata = chosen[CHOSEN_FOR].to_numpy()
+    split = np.full(len(chosen), TRAIN, dtype=object)
+    test = _stratified(strata, np.arange(len(chosen)), TEST_SHARE, rng)
+    split[test] = TEST
+    split[_stratified(strata, np.flatnonzero(split == TRAIN), VAL_SHARE, rng)] = VAL
+    return chosen.assign(split=split), []
+
+
+def _by_patient(
+    chosen: pd.DataFrame, dataset: Dataset, rng: np.random.Generator
+) -> tuple[pd.DataFrame, list[str]]:
+    test = math.ceil(TEST_SHARE * len(chosen))
+    val = math.ceil(VAL_SHARE * (len(chosen) - test))
+    sizes = {TRAIN: len(chosen) - test - val, VAL: val, TEST: test}
+    return chosen.assign(split=_deal_patients(chosen, sizes, rng)), []
+
+
+def _by_official_lists(
+    chosen: pd.DataFrame, dataset: Dataset, rng: np.random.Generator
+) -> tuple[pd.DataFrame, list[str]]:
+    if set(dataset.lists) != {"train_val", "test"}:
+        raise DataError(
+            f"The official split needs train_val_list.txt and test_list.txt in {dataset.root}. "
+            "Put NIH's lists there, or use --split patient."
+        )
+    in_test = chosen[IMAGE].isin(dataset.lists["test"])
+    in_train = chosen[IMAGE].isin(dataset.lists["train_val"]) & ~in_test
+    neither = int((~in_test & ~in_train).sum())
+    test, rest = chosen[in_test], chosen[in_train]
+    val = math.ceil(VAL_SHARE * len(rest))
+    dealt = rest.assign(split=_deal_patients(rest, {TRAIN: len(rest) - val, VAL: val}, rng))
+    notices = [f"{neither:,} images are on neither official list: left out."] if neither else []
+    both = pd.concat([dealt, test.assign(split=TEST)]).sort_values(IMAGE, ignore_index=True)
+    return both, notices
+
+
+Splitter = Callable[
+    [pd.DataFrame, Dataset, np.random.Generator], tuple[pd.DataFrame, list[str]]
+]
+SPLIT_KINDS: dict[str, Splitter] = {
+    "paper": _by_image,
+    "patient": _by_patient,
+    "official": _by_official_lists,
+}
+
+
+def _stratified(
+    strata: np.ndarray, rows: np.ndarray, share: float, rng: np.random.Generator
+) -> np.ndarray:
+    """⌈share × n⌉ of `rows`, each stratum giving its share by the largest remainder."""
+    wanted = math.ceil(share * len(rows))
+    names, place = np.unique(strata[rows].astype(str), return_inverse=True)
+    exact = np.bincount(place, minlength=len(names)) * (wanted / max(len(rows), 1))
+    quota = np.floor(exact).astype(int)
+    remainder = np.argsort(-(exact - quota), kind="stable")
+    quota[remainder[: wanted - quota.sum()]] += 1
+    picks = [rng.permutation(rows[place == i])[: quota[i]] for i in range(len(names))]
+    return np.concatenate(picks) if picks else np.zeros(0, dtype=int)
+
+
+def _deal_patients(
+    rows: pd.DataFrame, sizes: dict[str, int], rng: np.random.Generator
+) -> np.ndarray:
+    """Deal whole patients, most images first, to the side that lacks their labels most.
+
+    Iterative stratification after Sechidis et al. 2011 (https://doi.org/10.1007/978-3-642-23808-6_10),
+    with patients in place of single samples.
+    """
+    names = list(sizes)
+    codes, patients = pd.factorize(rows[PATIENT], sort=True)
+    counts = np.zeros((len(patients), len(LABELS) + 1))
+    np.add.at(counts[:, :-1], codes, encode_cells(rows[FINDING_LABELS]))
+    counts[:, -1] = np.bincount(codes, minlength=len(patients))
+    share = np.array([sizes[name] for name in names], dtype=float) / max(len(rows), 1)
+    target = share[:, None] * counts.sum(axis=0)
+    missing = target.copy()
+    side = np.zeros(len(patients), dtype=int)
+    for patient in sorted(rng.permutation(len(patients)), key=lambda p: -counts[p, -1]):
+        need = (missing / np.maximum(target, 1e-9)) @ counts[patient]
+        # a side that is full takes nobody while another has room
+        need[missing[:, -1] < counts[patient, -1] - 0.5] -= 1e6
+        side[patient] = int(np.argmax(need + 1e-9 * missing[:, -1]))
+        missing[side[patient]] -= counts[patient]
+    return np.array(names, dtype=object)[side[codes]]

@@ -1,0 +1,115 @@
+"""Arrays in, tables out: the per-label measures of a multi-label classifier.
+
+Shapes are (n_samples, n_labels) throughout. A measure that is undefined (the precision of a label
+that was never predicted, the AUROC of a label with one class) is NaN, never a silent zero, and
+each average says over how many labels it was taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from sklearn.metrics import roc_auc_score
+
+from cxr_keras.errors import DataError
+from cxr_keras.labels import FINDINGS, LABELS
+
+MEASURES = ("precision", "accuracy", "recall", "f1", "auroc")
+AVERAGE_FINDINGS = "average of 14 findings"
+AVERAGE_ALL = "average of all 15"
+DEFINED_SUFFIX = ": labels averaged"
+
+
+def label_table(
+    truth: ArrayLike,
+    probability: ArrayLike,
+    *,
+    thresholds: float | Sequence[float] = 0.5,
+    labels: Sequence[str] = LABELS,
+) -> pd.DataFrame:
+    """The per-label table with its average rows.
+
+    Args:
+        truth: array-like of shape (n_samples, n_labels), 0 or 1.
+        probability: array-like of the same shape, each in 0…1.
+        thresholds: a label is called where its probability is at least its threshold.
+        labels: names of the columns.
+
+    Returns:
+        Columns label, support, precision, accuracy, recall, f1, auroc: a row a label; then, for
+        the 14 findings and for all labels, the mean of each measure over the labels on which it
+        is defined, and a row with how many those are.
+
+    Raises:
+        DataError: shapes differ, or a value is out of range, NaN or infinite.
+    """
+    truth, probability = _checked(truth, probability, len(labels))
+    called = probability >= np.broadcast_to(np.asarray(thresholds, dtype=float), (len(labels),))
+    rows = [
+        {"label": label, "support": int(truth[:, i].sum())}
+        | _measures(truth[:, i], called[:, i], probability[:, i])
+        for i, label in enumerate(labels)
+    ]
+    table = pd.DataFrame(rows)
+    findings = table[table["label"].isin(FINDINGS)]
+    averages = _average_rows(AVERAGE_FINDINGS, findings) + _average_rows(AVERAGE_ALL, table)
+    return pd.concat([table, pd.DataFrame(averages)], ignore_index=True)
+
+
+def average(table: pd.DataFrame, measure: str, *, row: str = AVERAGE_FINDINGS) -> float:
+    """One number out of `label_table`'s average rows."""
+    return float(table.loc[table["label"] == row, measure].iloc[0])
+
+
+def binary_cross_entropy(truth: ArrayLike, probability: ArrayLike) -> float:
+    """Mean binary cross-entropy over samples and labels, probabilities clipped to 1e-7."""
+    truth = np.asarray(truth, dtype="float64")
+    clipped = np.clip(np.asarray(probability, dtype="float64"), 1e-7, 1 - 1e-7)
+    return float(-np.mean(truth * np.log(clipped) + (1 - truth) * np.log1p(-clipped)))
+
+
+def _checked(
+    truth: ArrayLike, probability: ArrayLike, number: int
+) -> tuple[np.ndarray, np.ndarray]:
+    truth, probability = np.asarray(truth, dtype=float), np.asarray(probability, dtype=float)
+    if truth.shape != probability.shape or truth.ndim != 2 or truth.shape[1] != number:
+        raise DataError(
+            f"Truth and probabilities must both have the shape (n_samples, {number}). "
+            f"Received: {truth.shape} and {probability.shape}."
+        )
+    if not len(truth):
+        raise DataError("There is no sample to measure. Name a split or folder with images.")
+    if not np.isin(truth, (0.0, 1.0)).all():
+        raise DataError("Truth must be 0 or 1 everywhere; it holds other values.")
+    if not np.isfinite(probability).all() or probability.min() < 0 or probability.max() > 1:
+        raise DataError("Probabilities must lie in 0…1; they hold NaN, infinite or other values.")
+    return truth.astype(bool), probability
+
+
+def _measures(truth: np.ndarray, called: np.ndarray, score: np.ndarray) -> dict[str, float]:
+    hits = int((truth & called).sum())
+    one_class = truth.all() or not truth.any()
+    return {
+        "precision": _ratio(hits, int(called.sum())),
+        "accuracy": float((truth == called).mean()),
+        "recall": _ratio(hits, int(truth.sum())),
+        "f1": _ratio(2 * hits, int(truth.sum()) + int(called.sum())),
+        "auroc": float("nan") if one_class else float(roc_auc_score(truth, score)),
+    }
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")
+
+
+def _average_rows(name: str, rows: pd.DataFrame) -> list[dict[str, object]]:
+    support = int(rows["support"].sum())
+    means = {measure: rows[measure].mean() for measure in MEASURES}  # skips NaN
+    counts = {measure: int(rows[measure].notna().sum()) for measure in MEASURES}
+    return [
+        {"label": name, "support": support} | means,
+        {"label": name + DEFINED_SUFFIX, "support": len(rows)} | counts,
+    ]

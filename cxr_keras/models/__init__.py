@@ -1,0 +1,1 @@
+"""The networks: a registry, shared blocks, one module a family."""

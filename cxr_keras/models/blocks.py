@@ -1,0 +1,94 @@
+"""What every network shares: the grey input stem, PyTorch-like layers, the 15-way sigmoid head."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from cxr_keras.labels import LABELS
+
+INPUT_SIZE = 256  # pixels of a stored radiograph's side
+CROP_SIZE = 224  # pixels that a network sees
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# Keras's defaults (0.99, 1e-3) let the running statistics lag for hundreds of steps; these are
+# PyTorch's, whose momentum of 0.1 weighs the new batch and Keras's 0.9 the old average.
+BATCH_NORM_MOMENTUM = 0.9
+BATCH_NORM_EPSILON = 1e-5
+
+LOGITS = "logits"
+PROBABILITIES = "probabilities"
+
+
+def input_stem() -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Raw grey pixels → what a network takes, as layers of the graph.
+
+    Returns:
+        The input, (N, 256, 256, 1) grey values in 0…255, and (N, 224, 224, 3): its centre,
+        repeated into three channels, with ImageNet's mean and standard deviation taken out.
+    """
+    pixels = keras.Input((INPUT_SIZE, INPUT_SIZE, 1), name="pixels")
+    grey = layers.Cropping2D((INPUT_SIZE - CROP_SIZE) // 2, name="centre_crop")(pixels)
+    rgb = layers.Concatenate(name="grey_to_rgb")([grey, grey, grey])
+    scale = [1.0 / (255.0 * std) for std in IMAGENET_STD]
+    offset = [-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
+    return pixels, layers.Rescaling(scale, offset, name="imagenet_normalisation")(rgb)
+
+
+def sigmoid_head(features: keras.KerasTensor) -> keras.KerasTensor:
+    """Features (N, D) → 15 probabilities, in float32 whatever the network's precision.
+
+    The logits are a layer of their own: training takes its loss on them, because Keras clips
+    probabilities inside binary cross-entropy and a saturated sigmoid then has no gradient.
+    """
+    logits = layers.Dense(
+        len(LABELS), kernel_initializer=torch_uniform(), dtype="float32", name=LOGITS
+    )(features)
+    return layers.Activation("sigmoid", dtype="float32", name=PROBABILITIES)(logits)
+
+
+def torch_uniform() -> keras.initializers.Initializer:
+    """PyTorch's default for kernels, U(±1/√fan_in); Keras's Glorot starts larger."""
+    return keras.initializers.VarianceScaling(1.0 / 3.0, mode="fan_in", distribution="uniform")
+
+
+def convolution(
+    x: keras.KerasTensor,
+    filters: int,
+    size: int,
+    *,
+    name: str,
+    stride: int = 1,
+    pad: int = 0,
+    use_bias: bool = True,
+) -> keras.KerasTensor:
+    """A 2-D convolution that pads as PyTorch does: `pad` zeros on every side.
+
+    Keras's "same" at stride 2 pads unevenly, so the padding is a layer of its own there.
+    """
+    same = stride == 1 and size % 2 == 1 and pad == size // 2
+    if pad and not same:
+        x = layers.ZeroPadding2D(pad, name=f"{name}_pad")(x)
+    return layers.Conv2D(
+        filters,
+        size,
+        strides=stride,
+        padding="same" if same else "valid",
+        use_bias=use_bias,
+        kernel_initializer=torch_uniform(),
+        name=name,
+    )(x)
+
+
+def batch_norm(x: keras.KerasTensor, *, name: str) -> keras.KerasTensor:
+    """Batch normalisation with PyTorch's momentum and epsilon."""
+    return layers.BatchNormalization(
+        momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=name
+    )(x)
+
+
+def dense_relu(x: keras.KerasTensor, units: int, *, name: str) -> keras.KerasTensor:
+    """A fully connected layer with ReLU."""
+    x = layers.Dense(units, kernel_initializer=torch_uniform(), name=name)(x)
+    return layers.ReLU(name=f"{name}_relu")(x)

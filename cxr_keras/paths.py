@@ -1,0 +1,88 @@
+"""Where things lie on disk, and how a file gets its final name.
+
+The cache holds what can be made again: phantoms, pixel stores, weights. `$CXR_KERAS_CACHE`
+moves it; otherwise it is the platform's own cache folder.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cxr_keras.errors import CxrError
+
+CACHE_VARIABLE = "CXR_KERAS_CACHE"
+
+
+def cache_folder(*parts: str) -> Path:
+    """A folder below the cache, made if missing.
+
+    Raises:
+        CxrError: it cannot be made or written.
+    """
+    root = os.environ.get(CACHE_VARIABLE)
+    if not root:
+        import platformdirs
+
+        root = platformdirs.user_cache_dir("cxr-keras", appauthor=False)
+    folder = Path(root).expanduser().joinpath(*parts)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CxrError(
+            f"The cache folder {folder} cannot be made ({error.strerror}). "
+            f"Set ${CACHE_VARIABLE} to a folder that you can write."
+        ) from error
+    return folder
+
+
+@contextmanager
+def atomic_file(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; rename it to `target` only if the body succeeds.
+
+    A crash, Ctrl-C or full disk leaves the old `target` whole and no half-written file under
+    its name.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `target`; rename it to `target` if the body succeeds."""
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        os.rename(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(target: Path) -> None:
+    """Delete what a killed `atomic_folder` of `target` left; call it under `target`'s lock."""
+    for path in target.parent.glob(f".{target.name}.*.tmp"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a small text file atomically, as UTF-8 with plain newlines."""
+    with atomic_file(target) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,41 @@
+"""Every figure: readable in print and in grey (shapes and dashes tell lines apart, not colour)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cxr_keras.paths import atomic_file
+
+
+def save_figure(figure: Figure, target: Path) -> None:
+    """Write a figure to `target`, atomically, in the format of its suffix."""
+    with atomic_file(target) as temporary:
+        figure.savefig(temporary, format=target.suffix[1:], dpi=150, bbox_inches="tight")
+
+
+def loss_figure(history: pd.DataFrame, *, title: str, note: str = "") -> Figure:
+    """Training and validation loss by epoch, the best epoch marked."""
+    figure = Figure(figsize=(6.4, 4.0))
+    axes = figure.add_subplot()
+    style = {"linewidth": 1.6, "markersize": 4}
+    axes.plot(history["epoch"], history["loss"], "o-", color="0.45", label="training", **style)
+    axes.plot(history["epoch"], history["val_loss"], "s--", color="black", label="validation", **style)
+    best = history.loc[history["val_loss"].idxmin()]
+    axes.annotate(
+        f"kept: epoch {best['epoch']:.0f}",
+        (best["epoch"], best["val_loss"]),
+        xytext=(0, 22),
+        textcoords="offset points",
+        ha="center",
+        arrowprops={"arrowstyle": "->"},
+    )
+    axes.set(title=title, xlabel="epoch", ylabel="binary cross-entropy")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(color="0.9")
+    axes.legend(frameon=False)
+    if note:
+        figure.text(0.5, -0.02, note, ha="center", va="top", fontsize=7, wrap=True)
+    return figure

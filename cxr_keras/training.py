@@ -1,0 +1,328 @@
+"""`train`: from a network's name to a finished run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import shutil
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import pandas as pd
+
+from cxr_keras import __version__, artifacts, metrics, plots
+from cxr_keras.callbacks import EpochOrder, ProgressLog, Recorder, assign
+from cxr_keras.data import phantom, sampling
+from cxr_keras.data.loader import RadiographLoader
+from cxr_keras.data.preparation import Prepared, prepare
+from cxr_keras.errors import CxrError, RunError
+from cxr_keras.evaluation import Evaluation, evaluate_model
+from cxr_keras.labels import LABELS
+from cxr_keras.models.blocks import LOGITS
+from cxr_keras.models.registry import build_model
+from cxr_keras.optimizers import adam
+from cxr_keras.progress import notice, progress_bar
+
+RUNS_FOLDER = "saved_models"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a run. The same values on the same machine: the same weights.
+
+    Attributes:
+        model: a registered network.
+        data: a folder in NIH's layout; None for the default (see `resolve_data`).
+        epochs, lr, batch_size: of Adam.
+        split: "paper", "patient" or "official".
+        per_class: images chosen for each label.
+        seed: of the choice of images, the split, the weights, dropout and the batches.
+        name: of the run folder; by default <model>-ep<epochs>-lr<lr>.
+        folder: where run folders lie.
+    """
+
+    model: str
+    data: str | None = None
+    epochs: int = 30
+    lr: float = 5e-4
+    batch_size: int = 16
+    split: str = "paper"
+    per_class: int = sampling.PER_CLASS
+    seed: int = 42
+    name: str | None = None
+    folder: str = RUNS_FOLDER
+
+    def __post_init__(self) -> None:
+        for field in ("epochs", "batch_size", "per_class"):
+            if getattr(self, field) < 1:
+                raise CxrError(f"{field} must be 1 or more. Received: {getattr(self, field)}.")
+        if not 0 < self.lr < float("inf"):
+            raise CxrError(f"The learning rate must be above 0. Received: {self.lr}.")
+        if self.seed < 0:
+            raise CxrError(f"The seed must be 0 or more. Received: {self.seed}.")
+
+    @property
+    def run_folder(self) -> Path:
+        """Where this run's files go."""
+        default = f"{self.model}-ep{self.epochs}-lr{self.lr:g}"
+        return Path(self.folder) / (self.name or default)
+
+    def settings(self) -> dict[str, Any]:
+        """The values that a resumed run must share."""
+        return {
+            name: value
+            for name, value in dataclasses.asdict(self).items()
+            if name not in ("name", "folder")
+        }
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: the run folder.
+        history: history.csv.
+        evaluation: of the test split.
+        info: run.json.
+    """
+
+    folder: Path
+    history: pd.DataFrame
+    evaluation: Evaluation
+    info: dict[str, Any]
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """The per-label table of the test split."""
+        return self.evaluation.metrics
+
+
+class _OnLogits:
+    """Lets a Keras metric of probabilities watch a network that gives logits."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        return super().update_state(  # type: ignore[misc]
+            y_true, keras.ops.sigmoid(y_pred), sample_weight
+        )
+
+
+class _Precision(_OnLogits, keras.metrics.Precision):
+    """Precision over all labels of all images at probability 0.5."""
+
+
+class _Recall(_OnLogits, keras.metrics.Recall):
+    """Recall over all labels of all images at probability 0.5."""
+
+
+def train(
+    model: str,
+    data: str | Path | None = None,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    **settings: Any,
+) -> Run:
+    """Train a network, keep the weights of the best validation loss, evaluate on the test split.
+
+    Args:
+        model: a registered network, see `cxr-keras models`.
+        data: a folder in NIH's layout; by default $CXR_KERAS_DATA, ./data/nih, or phantoms.
+        overwrite: delete a run folder of the same name first.
+        resume: go on with an interrupted run of the same name and settings.
+        **settings: as in `TrainConfig`.
+
+    Returns:
+        The run: its folder, history, and the test split's evaluation.
+
+    Raises:
+        CxrError: a setting, the data or the run folder cannot be used.
+
+    Example:
+        >>> from cxr_keras import train
+        >>> run = train("alexnet_custom", data="data/nih", epochs=30, lr=5e-4)
+        >>> run.metrics.set_index("label").loc["Effusion", "auroc"]
+    """
+    config = TrainConfig(model=model, data=str(data) if data else None, **settings)
+    folder = config.run_folder
+    begun = time.time()
+    keras.utils.set_random_seed(config.seed)
+    network = build_model(config.model)
+    _open_folder(folder, config, overwrite=overwrite, resume=resume)
+    prepared = prepare(
+        config.data, per_class=config.per_class, split=config.split, seed=config.seed
+    )
+    _say_sizes(prepared)
+    info = _run_info(config, prepared)
+    artifacts.write_run(folder, info)
+    recorder = Recorder(folder / artifacts.HISTORY, folder / artifacts.CHECKPOINT)
+    trained = time.time()
+    _fit(network, config, prepared, recorder, resume=resume)
+    seconds = time.time() - trained
+    return _finish(network, config, prepared, recorder, info, seconds=seconds, begun=begun)
+
+
+def _fit(
+    network: keras.Model, config: TrainConfig, prepared: Prepared, recorder: Recorder, *, resume: bool
+) -> None:
+    """Train `network` in place and leave the best weights in it.
+
+    The loss is taken on the logits (see `blocks.sigmoid_head`) by a second view of the same
+    layers; `network` itself is never compiled, so its file names no optimizer.
+    """
+    trainer = keras.Model(network.input, network.get_layer(LOGITS).output)
+    trainer.compile(
+        optimizer=adam(config.lr),
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        metrics=[
+            _Precision(name="precision"),
+            _Recall(name="recall"),
+            keras.metrics.AUC(
+                multi_label=True, num_labels=len(LABELS), from_logits=True, name="auc"
+            ),
+        ],
+    )
+    batches = RadiographLoader(prepared.side("train"), config.batch_size, seed=config.seed)
+    done = 0
+    if resume and recorder.checkpoint_file.exists():
+        done = recorder.restore_checkpoint(trainer)
+        notice(f"Resuming after epoch {done} of {config.epochs}.")
+    if done < config.epochs:
+        title = f"Training {config.model}"
+        with progress_bar(title, (config.epochs - done) * len(batches)) as bar:
+            trainer.fit(
+                batches,
+                validation_data=RadiographLoader(prepared.side("val"), config.batch_size),
+                epochs=config.epochs,
+                initial_epoch=done,
+                shuffle=False,
+                verbose=0,
+                callbacks=[EpochOrder(batches), recorder, ProgressLog(bar, config.epochs)],
+            )
+    assign(trainer.variables, lambda place: recorder.best[place])
+
+
+def _finish(
+    network: keras.Model,
+    config: TrainConfig,
+    prepared: Prepared,
+    recorder: Recorder,
+    info: dict[str, Any],
+    *,
+    seconds: float,
+    begun: float,
+) -> Run:
+    """Write the model, the figures and the test split's tables; then drop the checkpoint."""
+    folder = config.run_folder
+    card = artifacts.Card(data=info["data"], settings=info["settings"], notice=info["notice"])
+    artifacts.save_model(network, card, folder / artifacts.MODEL)
+    history = recorder.history_frame()
+    figure = plots.loss_figure(history, title=folder.name, note=card.notice)
+    plots.save_figure(figure, folder / artifacts.LOSS_PLOT)
+    test = prepared.side(sampling.TEST)
+    evaluation = evaluate_model(network, test, folder=folder, sentence=card.notice)
+    best = history.loc[history["val_loss"].idxmin()]
+    info |= {
+        "status": "done",
+        "best_epoch": int(best["epoch"]),
+        "loss": {
+            "train": round(float(best["loss"]), 6),
+            "val": round(float(best["val_loss"]), 6),
+            "test": round(evaluation.loss, 6),
+        },
+        "test_averages": {
+            measure: _rounded(metrics.average(evaluation.metrics, measure))
+            for measure in metrics.MEASURES
+        },
+        "seconds": {"training": round(seconds, 1), "whole": round(time.time() - begun, 1)},
+    }
+    artifacts.write_run(folder, info)
+    recorder.checkpoint_file.unlink(missing_ok=True)
+    return Run(folder, history, evaluation, info)
+
+
+def _open_folder(folder: Path, config: TrainConfig, *, overwrite: bool, resume: bool) -> None:
+    if overwrite and resume:
+        raise RunError("--overwrite and --resume exclude each other; give one of them.")
+    if folder.exists() and not overwrite and not resume:
+        raise RunError(
+            f"The run folder {folder} exists. Give --resume to go on with it, --overwrite to "
+            "replace it, or --name for another."
+        )
+    if folder.exists() and resume:
+        _check_same_run(folder, config)
+        return
+    try:
+        if folder.exists():
+            artifacts.read_run(folder)  # only a run folder is ever deleted
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise RunError(
+            f"The run folder {folder} cannot be made ({error.strerror}). "
+            "Give --output-dir with a folder that you can write."
+        ) from error
+
+
+def _check_same_run(folder: Path, config: TrainConfig) -> None:
+    if not (folder / artifacts.RUN).exists():
+        return  # stopped before anything was written
+    before = artifacts.read_run(folder)
+    if before.get("status") == "done":
+        raise RunError(f"The run {folder} is finished; there is nothing to resume.")
+    now = config.settings()
+    old = before.get("settings", {})
+    changed = [f"{name} {old.get(name)!r} → {now[name]!r}" for name in now if old.get(name) != now[name]]
+    if changed:
+        raise RunError(
+            f"The run {folder} was begun with other settings ({', '.join(changed)}). "
+            "Resume it with the same ones, or give --overwrite."
+        )
+
+
+def _run_info(config: TrainConfig, prepared: Prepared) -> dict[str, Any]:
+    """run.json as it stands when training begins."""
+    packages = ("keras", "torch", "numpy", "pandas", "pillow", "scikit-learn")
+    sizes = prepared.manifest["split"].value_counts()
+    return {
+        "status": "running",
+        "notice": phantom.NOTICE if prepared.phantoms else "",
+        "settings": config.settings(),
+        "data": {
+            "root": str(prepared.root.resolve()),
+            "phantoms": prepared.phantoms,
+            "fingerprint": prepared.fingerprint,
+            "per_class": config.per_class,
+            "split": config.split,
+            "seed": config.seed,
+            "sizes": {name: int(sizes[name]) for name in sampling.SPLITS},
+            "shared_patients": sampling.shared_patients(prepared.manifest),
+        },
+        "versions": {
+            "cxr-keras": __version__,
+            "python": platform.python_version(),
+            "backend": keras.backend.backend(),
+            **{name: version(name) for name in packages},
+        },
+    }
+
+
+def _say_sizes(prepared: Prepared) -> None:
+    sizes = prepared.manifest["split"].value_counts()
+    shared = sampling.shared_patients(prepared.manifest)
+    text = " / ".join(f"{sizes[name]:,} {name}" for name in sampling.SPLITS)
+    notice(f"{len(prepared.manifest):,} images, {prepared.split_kind} split: {text}.")
+    if any(shared.values()):
+        pairs = ", ".join(f"{number} {pair}" for pair, number in shared.items())
+        notice(
+            f"This split shares patients ({pairs}), which flatters the result; "
+            "--split patient does not."
+        )
+
+
+def _rounded(value: float) -> float | None:
+    return None if value != value else round(value, 6)
