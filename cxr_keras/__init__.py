@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 # Keras reads this once, when it is first imported; a person's own choice of backend stands.
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
-from cxr_keras.errors import CxrError  # noqa: E402
-from cxr_keras.labels import FINDINGS, LABELS  # noqa: E402
+from cxr_keras.errors import CxrError
+from cxr_keras.labels import FINDINGS, LABELS
 
 if TYPE_CHECKING:
     from cxr_keras.artifacts import load_model

@@ -54,11 +54,12 @@ class Card:
         Raises:
             ValueError: it is not a card of this format.
         """
-        content = json.loads(text)
+        content: dict[str, Any] = json.loads(text)
         if content.pop("format", None) != CARD_FORMAT:
             raise ValueError(f"not a {CARD_FORMAT!r}")
-        tuples = {name: tuple(content.pop(name)) for name in ("labels", "thresholds")}
-        return cls(**tuples, **content)
+        for name in ("labels", "thresholds"):
+            content[name] = tuple(content[name])
+        return cls(**content)
 
 
 def save_model(model: keras.Model, card: Card, target: Path) -> None:

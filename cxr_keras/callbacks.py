@@ -24,15 +24,20 @@ _DISK_SPEED = 300e6  # bytes a second, a guess until the first checkpoint is tim
 Arrays = list[np.ndarray]
 
 
-class EpochOrder(keras.callbacks.Callback):
-    """Gives the loader each epoch's number, so that a resumed run sees the same batches."""
+class EpochSeed(keras.callbacks.Callback):
+    """Begins each epoch from its own seed: order of samples and dropout depend on nothing before.
 
-    def __init__(self, loader: RadiographLoader):
+    So a resumed run sees what an uninterrupted one would have seen.
+    """
+
+    def __init__(self, loader: RadiographLoader, seed: int):
         super().__init__()
-        self.loader = loader
+        self.loader, self.seed = loader, seed
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.loader.start_epoch(epoch)
+        number = np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0]
+        keras.utils.set_random_seed(int(number))
 
 
 class ProgressLog(keras.callbacks.Callback):
@@ -63,16 +68,17 @@ class Recorder(keras.callbacks.Callback):
 
     The best weights are copies in memory: AlexNet's are 228 MB, and writing them at every better
     epoch costs more than the epoch does. The checkpoint holds all that `--resume` needs; it is
-    written when it costs at most 5% of the time since the last one.
+    written every `every` epochs, or else when it costs at most 5% of the time since the last one.
 
     Attributes:
         history: a dict an epoch, keys as in `HISTORY_COLUMNS` and "seconds".
         best: weights at the lowest validation loss, in `model.variables`' order.
     """
 
-    def __init__(self, history_file: Path, checkpoint_file: Path):
+    def __init__(self, history_file: Path, checkpoint_file: Path, *, every: int | None = None):
         super().__init__()
         self.history_file, self.checkpoint_file = history_file, checkpoint_file
+        self.every = every
         self.history: list[dict[str, float]] = []
         self.best: Arrays = []
         self.best_loss = float("inf")
@@ -129,6 +135,8 @@ class Recorder(keras.callbacks.Callback):
         return len(self.history)
 
     def _worth_saving(self) -> bool:
+        if self.every is not None:
+            return len(self.history) % self.every == 0
         cost = self._save_cost
         if cost is None:
             size = sum(value.nbytes for value in self.best)

@@ -34,7 +34,7 @@ def _fused_adam() -> type[keras.optimizers.Adam]:
     from keras.src.backend.torch.optimizers.torch_adam import Adam as TorchAdam
     from torch.optim.adam import adam as torch_adam
 
-    class FusedAdam(TorchAdam):  # type: ignore[misc]
+    class FusedAdam(TorchAdam):
         """Keras's Adam with one call of torch's fused kernel for all variables."""
 
         def _parallel_update_step(

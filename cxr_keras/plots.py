@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from cxr_keras.paths import atomic_file
 
@@ -20,20 +22,23 @@ def loss_figure(history: pd.DataFrame, *, title: str, note: str = "") -> Figure:
     """Training and validation loss by epoch, the best epoch marked."""
     figure = Figure(figsize=(6.4, 4.0))
     axes = figure.add_subplot()
-    style = {"linewidth": 1.6, "markersize": 4}
+    style: dict[str, Any] = {"linewidth": 1.6, "markersize": 4}
     axes.plot(history["epoch"], history["loss"], "o-", color="0.45", label="training", **style)
-    axes.plot(history["epoch"], history["val_loss"], "s--", color="black", label="validation", **style)
+    axes.plot(
+        history["epoch"], history["val_loss"], "s--", color="black", label="validation", **style
+    )
     best = history.loc[history["val_loss"].idxmin()]
-    axes.annotate(
-        f"kept: epoch {best['epoch']:.0f}",
-        (best["epoch"], best["val_loss"]),
-        xytext=(0, 22),
-        textcoords="offset points",
-        ha="center",
-        arrowprops={"arrowstyle": "->"},
+    axes.plot(
+        best["epoch"],
+        best["val_loss"],
+        "o",
+        markersize=12,
+        fillstyle="none",
+        color="black",
+        label=f"kept (epoch {best['epoch']:.0f})",
     )
     axes.set(title=title, xlabel="epoch", ylabel="binary cross-entropy")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="0.9")
     axes.legend(frameon=False)
     if note:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import platform
 import shutil
 import time
@@ -15,7 +16,7 @@ import keras
 import pandas as pd
 
 from cxr_keras import __version__, artifacts, metrics, plots
-from cxr_keras.callbacks import EpochOrder, ProgressLog, Recorder, assign
+from cxr_keras.callbacks import EpochSeed, ProgressLog, Recorder, assign
 from cxr_keras.data import phantom, sampling
 from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import Prepared, prepare
@@ -43,6 +44,7 @@ class TrainConfig:
         seed: of the choice of images, the split, the weights, dropout and the batches.
         name: of the run folder; by default <model>-ep<epochs>-lr<lr>.
         folder: where run folders lie.
+        checkpoint_every: epochs between checkpoints; by default as often as costs 5% of the time.
     """
 
     model: str
@@ -55,6 +57,7 @@ class TrainConfig:
     seed: int = 42
     name: str | None = None
     folder: str = RUNS_FOLDER
+    checkpoint_every: int | None = None
 
     def __post_init__(self) -> None:
         for field in ("epochs", "batch_size", "per_class"):
@@ -76,7 +79,7 @@ class TrainConfig:
         return {
             name: value
             for name, value in dataclasses.asdict(self).items()
-            if name not in ("name", "folder")
+            if name not in ("name", "folder", "checkpoint_every")
         }
 
 
@@ -159,7 +162,9 @@ def train(
     _say_sizes(prepared)
     info = _run_info(config, prepared)
     artifacts.write_run(folder, info)
-    recorder = Recorder(folder / artifacts.HISTORY, folder / artifacts.CHECKPOINT)
+    recorder = Recorder(
+        folder / artifacts.HISTORY, folder / artifacts.CHECKPOINT, every=config.checkpoint_every
+    )
     trained = time.time()
     _fit(network, config, prepared, recorder, resume=resume)
     seconds = time.time() - trained
@@ -167,7 +172,12 @@ def train(
 
 
 def _fit(
-    network: keras.Model, config: TrainConfig, prepared: Prepared, recorder: Recorder, *, resume: bool
+    network: keras.Model,
+    config: TrainConfig,
+    prepared: Prepared,
+    recorder: Recorder,
+    *,
+    resume: bool,
 ) -> None:
     """Train `network` in place and leave the best weights in it.
 
@@ -201,7 +211,11 @@ def _fit(
                 initial_epoch=done,
                 shuffle=False,
                 verbose=0,
-                callbacks=[EpochOrder(batches), recorder, ProgressLog(bar, config.epochs)],
+                callbacks=[
+                    EpochSeed(batches, config.seed),
+                    recorder,
+                    ProgressLog(bar, config.epochs),
+                ],
             )
     assign(trainer.variables, lambda place: recorder.best[place])
 
@@ -276,7 +290,9 @@ def _check_same_run(folder: Path, config: TrainConfig) -> None:
         raise RunError(f"The run {folder} is finished; there is nothing to resume.")
     now = config.settings()
     old = before.get("settings", {})
-    changed = [f"{name} {old.get(name)!r} → {now[name]!r}" for name in now if old.get(name) != now[name]]
+    changed = [
+        f"{name} {old.get(name)!r} → {now[name]!r}" for name in now if old.get(name) != now[name]
+    ]
     if changed:
         raise RunError(
             f"The run {folder} was begun with other settings ({', '.join(changed)}). "
@@ -325,4 +341,4 @@ def _say_sizes(prepared: Prepared) -> None:
 
 
 def _rounded(value: float) -> float | None:
-    return None if value != value else round(value, 6)
+    return None if math.isnan(value) else round(value, 6)

@@ -1,0 +1,1 @@
+"""Data: NIH's layout, phantoms, the choice of images, pixels and batches."""

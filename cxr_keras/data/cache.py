@@ -86,7 +86,7 @@ def open_store(paths: Sequence[str | Path]) -> PixelStore:
 
 def pixel_digest(pixels: np.ndarray) -> str:
     """A short digest of one decoded film, the same on every machine."""
-    return hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=8).hexdigest()
+    return hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
 
 
 def _key(paths: Sequence[str | Path]) -> str:

@@ -18,7 +18,9 @@ from __future__ import annotations
 import gzip
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -157,8 +159,6 @@ def _read_csv(source: Path) -> pd.DataFrame:
         text = _decode(content)
         if not text.strip():
             raise DataError(f"{source} is empty. Fetch it again: `cxr-keras download`.")
-        from io import StringIO
-
         # `index_col=False`: NIH's header has unquoted commas and, in 2017, a trailing one
         table = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False, index_col=False)
     except (OSError, EOFError, UnicodeError, pd.errors.ParserError) as error:
@@ -201,7 +201,8 @@ def _clean_labels(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         notices.append(f"{counts['empty']:,} images have an empty label cell: left out.")
     if counts["contradictory"]:
         notices.append(
-            f"{counts['contradictory']:,} images say No Finding beside a finding: the finding stands."
+            f"{counts['contradictory']:,} images say No Finding beside a finding: "
+            "the finding stands."
         )
     table = table[table[FINDING_LABELS] != ""]
     present = {label for cell in table[FINDING_LABELS].unique() for label in split_labels(cell)}
@@ -231,7 +232,7 @@ def _drop_duplicates(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return table.drop_duplicates(IMAGE), notices
 
 
-def _image_files(root: Path):  # type: ignore[no-untyped-def]
+def _image_files(root: Path) -> Iterator[Path]:
     """The images in `images/` and `images_*/images/` (or `images_*/`), one generator."""
     folders = [root / "images"]
     for part in sorted(root.glob("images_*")):

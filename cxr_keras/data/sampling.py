@@ -140,9 +140,7 @@ def _by_official_lists(
     return both, notices
 
 
-Splitter = Callable[
-    [pd.DataFrame, Dataset, np.random.Generator], tuple[pd.DataFrame, list[str]]
-]
+Splitter = Callable[[pd.DataFrame, Dataset, np.random.Generator], tuple[pd.DataFrame, list[str]]]
 SPLIT_KINDS: dict[str, Splitter] = {
     "paper": _by_image,
     "patient": _by_patient,

@@ -187,8 +187,8 @@ def _write_films(folder: Path, films: list[Film], seed: int) -> None:
                 f"{film.gender},{film.view},{SIZE},{SIZE},0.143,0.143"
             )
             for label, (x, y, w, h) in film_boxes:
-                label = "Infiltrate" if label == "Infiltration" else label  # as NIH's list does
-                boxes.append(f"{film.name},{label},{x},{y},{w},{h}")
+                name = "Infiltrate" if label == "Infiltration" else label  # as NIH's list does
+                boxes.append(f"{film.name},{name},{x},{y},{w},{h}")
             bar.advance()
     lists = {
         "train_val_list.txt": [film.name for film in films if not film.in_test_list],

@@ -138,7 +138,9 @@ def ribs(chest: Chest) -> np.ndarray:
     """Posterior ribs slope down to the side, anterior ribs the other way and fainter."""
     away = np.abs(X - chest.centre)
     cage = soft(0.43 - away, 0.01) * soft(away - 0.035, 0.01) * soft(0.86 - Y, 0.03)
-    posterior = np.cos(2 * np.pi * ((Y - 0.9 * away * away - 0.18 * away) / 0.082 + chest.rib_phase))
+    posterior = np.cos(
+        2 * np.pi * ((Y - 0.9 * away * away - 0.18 * away) / 0.082 + chest.rib_phase)
+    )
     anterior = np.cos(2 * np.pi * ((Y - 0.55 * away) / 0.105 + 2 * chest.rib_phase))
     bands = soft(posterior - 0.35, 0.30) + 0.45 * soft(anterior - 0.55, 0.30)
     return chest.rib_contrast * cage * bands

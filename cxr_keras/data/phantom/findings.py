@@ -55,9 +55,10 @@ def atelectasis(chest: Chest) -> Mask:
     for offset in (0.035, 0.070, 0.105):
         line = lung.dome_y - offset + slope * (X - lung.x)
         bands = np.maximum(bands, soft(0.0075 - np.abs(Y - line), 0.004))
-    bands = bands * lung.mask() * soft(0.9 * lung.rx - np.abs(X - lung.x), 0.02)
-    chest.extra += 0.26 * bands
-    return bands
+    zone = lung.mask() * soft(0.9 * lung.rx - np.abs(X - lung.x), 0.02)
+    chest.extra += 0.26 * bands * zone
+    above = lung.dome_y + slope * (X - lung.x) - Y
+    return zone * soft(above - 0.025, 0.004) * soft(0.115 - above, 0.004)
 
 
 def consolidation(chest: Chest) -> Mask:

@@ -1,0 +1,329 @@
+"""The command line: parse, call, print. Keras is imported only inside commands that need it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from cxr_keras import __version__
+from cxr_keras.errors import CxrError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+SPLIT_CHOICE = click.Choice(["paper", "patient", "official"])
+FOLDER = click.Path(file_okay=False, path_type=Path)
+INTERRUPTED = 130
+LONGEST_NAME = 40
+
+
+class Group(click.Group):
+    """Turns a `CxrError` into its one sentence and exit code 1, Ctrl-C into 130."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line."""
+        try:
+            return super().main(*args, **(kwargs | {"standalone_mode": False}))
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("Interrupted; what was finished is kept.", err=True)
+            sys.exit(INTERRUPTED)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run one command."""
+        try:
+            return super().invoke(ctx)
+        except CxrError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="cxr-keras")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    """Train, evaluate and use multi-label chest X-ray classifiers.
+
+    DATA is a folder in NIH ChestX-ray14's layout. Without it: $CXR_KERAS_DATA, then ./data/nih,
+    then built-in phantoms (synthetic drawings). For research and teaching; no medical device.
+
+    \b
+    Example:
+      cxr-keras train alexnet_custom --epochs 30 --lr 0.0005
+    """
+
+
+def data_option(command: Command) -> Command:
+    """The --data option that several commands share."""
+    return click.option("--data", type=FOLDER, help="Data folder in NIH's layout.")(command)
+
+
+def sampling_options(command: Command) -> Command:
+    """Options of the choice of images, shared by prepare and train."""
+    options = [
+        click.option(
+            "--per-class",
+            type=click.IntRange(min=1),
+            default=300,
+            show_default=True,
+            help="Images chosen for each label.",
+        ),
+        click.option(
+            "--split",
+            type=SPLIT_CHOICE,
+            default="paper",
+            show_default=True,
+            help="paper: by image, as the report; patient: no patient on two sides; "
+            "official: NIH's lists.",
+        ),
+        click.option(
+            "--seed",
+            type=click.IntRange(min=0),
+            default=42,
+            show_default=True,
+            help="Of everything that is drawn by lot.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.argument("dest", type=FOLDER)
+@click.option("--count", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True)
+def phantom(dest: Path, count: int, seed: int) -> None:
+    """Draw synthetic radiographs into DEST, in NIH's layout.
+
+    Each of the 14 findings is drawn as its own sign, with exact boxes. They are drawings: what
+    a network scores on them says nothing about patients.
+
+    \b
+    Example:
+      cxr-keras phantom phantoms --count 100
+    """
+    from cxr_keras.data.phantom import NOTICE, write_phantoms
+
+    folder = write_phantoms(dest, count=count, seed=seed)
+    click.echo(f"{count} phantoms in {folder}. {NOTICE}", err=True)
+
+
+@main.command()
+@click.argument("data", type=FOLDER, required=False)
+@sampling_options
+@click.option("--allow-missing", is_flag=True, help="Plan on the label table, without images.")
+@click.option("--out", type=FOLDER, help="Folder for manifest.csv  [default: in the cache]")
+def prepare(data: Path | None, allow_missing: bool, out: Path | None, **recipe: Any) -> None:
+    """Choose images, split them and decode each once.
+
+    Writes manifest.csv and the pixel store; prints the sizes, the labels of each split and how
+    many patients two splits share.
+
+    \b
+    Example:
+      cxr-keras prepare data/nih --split patient
+    """
+    from cxr_keras.data import preparation, sampling
+    from cxr_keras.tables import frame_table
+
+    done = preparation.prepare(data, allow_missing=allow_missing, out=out, **recipe)
+    counts = done.manifest["split"].value_counts()
+    sizes = " / ".join(f"{counts[name]:,} {name}" for name in sampling.SPLITS)
+    click.echo(f"{len(done.manifest):,} images: {sizes}\n")
+    click.echo(frame_table(sampling.label_counts(done.manifest)))
+    shared = sampling.shared_patients(done.manifest)
+    pairs = ", ".join(f"{pair} {number:,}" for pair, number in shared.items())
+    if any(shared.values()):
+        click.echo(f"\nPatients on both sides: {pairs}. Use --split patient to keep them apart.")
+    else:
+        click.echo("\nNo patient is on two sides.")
+    click.echo(f"Manifest: {done.folder / preparation.MANIFEST}", err=True)
+    if done.store is not None:
+        click.echo(f"Pixel store: {done.store.folder}", err=True)
+
+
+@main.command()
+def models() -> None:
+    """List the networks.
+
+    \b
+    Example:
+      cxr-keras models
+    """
+    from cxr_keras.models.registry import list_models
+    from cxr_keras.tables import text_table
+
+    rows = [(spec.name, spec.source) for spec in list_models()]
+    click.echo(text_table(rows, ("name", "source"), left=2))
+
+
+@main.command()
+@click.argument("model")
+@data_option
+@click.option("--epochs", type=click.IntRange(min=1), default=30, show_default=True)
+@click.option(
+    "--lr",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.0005,
+    show_default=True,
+    help="Learning rate of Adam.",
+)
+@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True)
+@sampling_options
+@click.option("--name", help="Of the run folder  [default: MODEL-epEPOCHS-lrLR]")
+@click.option(
+    "--output-dir",
+    "folder",
+    type=click.Path(file_okay=False),
+    default="saved_models",
+    show_default=True,
+    help="Where run folders lie.",
+)
+@click.option(
+    "--checkpoint-every",
+    type=click.IntRange(min=1),
+    help="Epochs between checkpoints  [default: as often as costs 5% of the time]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a run folder of the same name.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+def train(model: str, data: Path | None, **settings: Any) -> None:
+    """Train MODEL, keep its best epoch, evaluate it on the test split.
+
+    \b
+    Examples:
+      cxr-keras train alexnet_custom --epochs 30 --lr 0.0005
+      cxr-keras train alexnet_custom --data data/nih --split patient
+    """
+    from cxr_keras.tables import metrics_table
+    from cxr_keras.training import train as run_training
+
+    run = run_training(model, data, **settings)
+    click.echo(metrics_table(run.metrics))
+    loss = run.info["loss"]
+    click.echo(
+        f"\nLoss: {loss['train']:.4f} train, {loss['val']:.4f} val (epoch "
+        f"{run.info['best_epoch']}, kept), {loss['test']:.4f} test."
+    )
+    if run.info["notice"]:
+        click.echo(run.info["notice"])
+    click.echo(f"Run folder: {run.folder}", err=True)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path), required=False)
+@data_option
+@click.option(
+    "--split",
+    type=click.Choice(["train", "val", "test", "all"]),
+    default="test",
+    show_default=True,
+)
+@click.option(
+    "--thresholds",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="A label is called at or above this probability.",
+)
+@click.option(
+    "--predictions",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Measure this CSV of prob_<label> columns instead of running a network.",
+)
+@click.option(
+    "--truth",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="NIH's label table, for --predictions.",
+)
+@click.option("--out", type=FOLDER, help="Folder for the tables  [default: beside the model]")
+def evaluate(
+    run: Path | None,
+    data: Path | None,
+    split: str,
+    thresholds: float,
+    predictions: Path | None,
+    truth: Path | None,
+    out: Path | None,
+) -> None:
+    """Measure RUN (a run folder or .keras file) on a split, label by label.
+
+    The table goes to stdout; predictions.csv and metrics.csv go beside the model.
+
+    \b
+    Examples:
+      cxr-keras evaluate saved_models/alexnet_custom-ep30-lr0.0005
+      cxr-keras evaluate --predictions P.csv --truth Data_Entry_2017_v2020.csv
+    """
+    from cxr_keras import evaluation
+    from cxr_keras.tables import metrics_table
+
+    if predictions is not None and truth is not None and run is None:
+        result = evaluation.evaluate_predictions(predictions, truth, threshold=thresholds, out=out)
+    elif run is not None and predictions is None and truth is None:
+        result = evaluation.evaluate(run, data, split=split, threshold=thresholds, out=out)
+    else:
+        raise click.UsageError("Give either RUN, or both --predictions and --truth.")
+    click.echo(metrics_table(result.metrics))
+    click.echo(f"\nLoss: {result.loss:.4f} on {len(result.predictions):,} images.")
+    if result.notice:
+        click.echo(result.notice)
+    click.echo(f"Tables in {result.folder}", err=True)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+@click.option("--heatmaps", type=FOLDER, help="Write Grad-CAM overlays into this folder.")
+def predict(
+    run: Path, paths: tuple[Path, ...], csv_file: Path | None, as_json: bool, heatmaps: Path | None
+) -> None:
+    """Predict images, and all images in folders, with RUN (a run folder or .keras file).
+
+    A file that cannot be read is a row with its error, and the exit code is then 1.
+
+    \b
+    Example:
+      cxr-keras predict saved_models/alexnet_custom-ep30-lr0.0005 my_xrays/ --csv findings.csv
+    """
+    from cxr_keras import prediction
+    from cxr_keras.artifacts import read_card
+    from cxr_keras.paths import atomic_file
+    from cxr_keras.tables import text_table
+
+    rows = prediction.predict(run, paths, heatmaps=heatmaps)
+    if csv_file is not None:
+        csv_file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(csv_file) as temporary:
+            frame = prediction.to_frame(rows, read_card(run).labels)
+            frame.to_csv(temporary, index=False, float_format="%.6g")
+    if as_json:
+        click.echo(json.dumps(prediction.to_records(rows), indent=1))
+    else:
+        cells = [_prediction_cells(row) for row in rows]
+        click.echo(text_table(cells, ("image", "findings called"), left=2))
+    bad = sum(bool(row.error) for row in rows)
+    if bad:
+        click.echo(f"{bad} of {len(rows)} files could not be read.", err=True)
+        sys.exit(1)
+
+
+def _prediction_cells(row: Any) -> tuple[str, str]:
+    name = str(row.path)
+    if len(name) > LONGEST_NAME:
+        name = f"…{name[-LONGEST_NAME + 1 :]}"
+    if row.error:
+        return name, f"not read: {row.error.removeprefix(f'{row.path}: ')}"
+    if row.findings:
+        return name, ", ".join(f"{label} {row.probabilities[label]:.2f}" for label in row.findings)
+    top = max(row.probabilities, key=lambda label: row.probabilities[label])
+    return name, f"none (highest: {top} {row.probabilities[top]:.2f})"

@@ -1,0 +1,172 @@
+"""A trained network and files → one row an image, in the order given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cxr_keras import artifacts
+from cxr_keras.data.images import find_image_files, read_image
+from cxr_keras.data.parallel import threaded_map
+from cxr_keras.errors import DataError, ImageError
+from cxr_keras.progress import notice, progress_bar
+
+BATCH_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says of one file.
+
+    Attributes:
+        path: the file, as it was named or found.
+        probabilities: label → probability; empty for a file that could not be read.
+        findings: labels at or above their threshold, most probable first.
+        error: why the file could not be read; empty for a good one.
+        pixels: uint8 (256, 256), what the network saw; None for a bad file.
+    """
+
+    path: Path
+    probabilities: dict[str, float] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
+    error: str = ""
+    pixels: np.ndarray | None = field(default=None, repr=False, compare=False)
+
+
+def predict(
+    run: str | Path, paths: Sequence[str | Path], *, heatmaps: str | Path | None = None
+) -> list[Prediction]:
+    """Predict files, and all images in folders, with a trained network.
+
+    Args:
+        run: a run folder or a `.keras` file.
+        paths: PNG or JPEG files and folders of them, searched to any depth.
+        heatmaps: a folder to write Grad-CAM overlays to, one a called label
+            (the most probable label where none is called).
+
+    Returns:
+        A row an image, in the order of `paths`; files of a folder by name. A file that cannot
+        be read is a row with its error.
+
+    Raises:
+        ModelError: the model cannot be used.
+        DataError: a path does not exist, or there is no image in all of them.
+    """
+    file = artifacts.find_model(run)
+    card = artifacts.read_card(file)
+    files = find_files(paths)
+    model = artifacts.load_model(file)
+    if card.data.get("phantoms"):
+        notice(
+            "This network was trained on phantoms (synthetic drawings): "
+            "what it calls on a radiograph means nothing."
+        )
+    rows = []
+    with progress_bar("Reading radiographs", len(files)) as bar:
+        for row in predict_files(model, files, card=card):
+            rows.append(row)
+            if heatmaps is not None and not row.error:
+                _write_heatmaps(model, row, card, Path(heatmaps))
+            bar.advance()
+    return [Prediction(r.path, r.probabilities, r.findings, r.error) for r in rows]
+
+
+def find_files(paths: Sequence[str | Path]) -> list[Path]:
+    """The image files that `paths` name: files as they are, folders searched to any depth.
+
+    Raises:
+        DataError: a path does not exist, or nothing is found at all.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            files += find_image_files(path)
+        elif path.exists():
+            files.append(path)
+        else:
+            raise DataError(f"There is no file or folder {path}. Check the name.")
+    if not files:
+        raise DataError(
+            f"No PNG or JPEG image in {', '.join(map(str, paths))}. Name images or their folder."
+        )
+    return files
+
+
+def predict_files(
+    model: Any, files: Iterable[Path], *, card: artifacts.Card
+) -> Iterator[Prediction]:
+    """Predict `files` in order; decoding runs ahead on threads while the network works."""
+
+    def decode(path: Path) -> tuple[Path, np.ndarray | ImageError]:
+        try:
+            return path, read_image(path)
+        except ImageError as error:
+            return path, error
+
+    decoded = threaded_map(decode, files)
+    while batch := list(islice(decoded, BATCH_SIZE)):
+        films = [film for _, film in batch if isinstance(film, np.ndarray)]
+        results = iter(())
+        if films:
+            results = iter(model.predict_on_batch(np.stack(films)[..., np.newaxis]))
+        for path, film in batch:
+            if isinstance(film, ImageError):
+                yield Prediction(path, error=str(film))
+            else:
+                yield _row(path, film, next(results), card)
+
+
+def to_frame(rows: Sequence[Prediction], labels: Sequence[str]) -> pd.DataFrame:
+    """The rows as `--csv` writes them: path, findings ("A|B"), prob_<label>…, error."""
+    return pd.DataFrame(
+        [
+            {"path": str(row.path), "findings": "|".join(row.findings)}
+            | {f"prob_{label}": row.probabilities.get(label) for label in labels}
+            | {"error": row.error}
+            for row in rows
+        ]
+    )
+
+
+def to_records(rows: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """The rows as `--json` prints them."""
+    return [
+        {
+            "path": str(row.path),
+            "findings": list(row.findings),
+            "probabilities": {name: round(value, 6) for name, value in row.probabilities.items()},
+            "error": row.error or None,
+        }
+        for row in rows
+    ]
+
+
+def _row(path: Path, film: np.ndarray, values: np.ndarray, card: artifacts.Card) -> Prediction:
+    probabilities = {name: float(value) for name, value in zip(card.labels, values, strict=True)}
+    called = [
+        name
+        for name, threshold in zip(card.labels, card.thresholds, strict=True)
+        if probabilities[name] >= threshold
+    ]
+    called.sort(key=lambda name: -probabilities[name])
+    return Prediction(path, probabilities, tuple(called), pixels=film)
+
+
+def _write_heatmaps(model: Any, row: Prediction, card: artifacts.Card, folder: Path) -> None:
+    from cxr_keras import explain
+
+    assert row.pixels is not None
+    top = max(row.probabilities, key=lambda name: row.probabilities[name])
+    labels = row.findings or (top,)
+    maps = explain.grad_cam(model, row.pixels, [card.labels.index(name) for name in labels])
+    for name, heat in zip(labels, maps, strict=True):
+        target = folder / f"{row.path.stem}.{name.replace(' ', '_')}.png"
+        explain.save_overlay(
+            row.pixels, heat, target, title=f"{name}  {row.probabilities[name]:.2f}"
+        )

@@ -1,0 +1,107 @@
+"""Shared data of the tests: real films where they are at hand, a few phantoms everywhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+SAMPLE = Path(__file__).resolve().parents[2] / "shared" / "nih-sample"
+TABLE_HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder of the tests' own, so that nothing of the user's is touched."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["CXR_KERAS_CACHE"] = str(folder)
+    os.environ.pop("CXR_KERAS_DATA", None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample() -> Path:
+    if not SAMPLE.is_dir():
+        pytest.skip(f"the real films are not here ({SAMPLE})")
+    return SAMPLE
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """40 phantom films in NIH's layout."""
+    from cxr_keras.data.phantom import write_phantoms
+
+    return write_phantoms(tmp_path_factory.mktemp("data") / "phantoms", count=40, seed=3)
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> str:
+    """The name of a network small enough to train in a second."""
+    import keras
+
+    from cxr_keras.models.registry import list_models, register_model
+
+    if "tiny_test_net" not in [spec.name for spec in list_models()]:
+
+        @register_model(source="the tests")
+        def tiny_test_net(x):
+            x = keras.layers.Conv2D(6, 7, strides=8, name="conv1")(x)
+            x = keras.layers.BatchNormalization(name="conv1_bn")(x)
+            x = keras.layers.ReLU(name="conv1_relu")(x)
+            x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+            return keras.layers.Dropout(0.2, name="dropout")(x)
+
+    return "tiny_test_net"
+
+
+@pytest.fixture
+def make_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a data folder in NIH's layout from (name, labels, patient) rows."""
+
+    def make(
+        rows: list[tuple[str, str, int]], *, images: list[str] | None = None, **files: str
+    ) -> Path:
+        folder = tmp_path / "nih"
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+        lines = [f"{name},{labels},0,{who},50,M,PA,256,256,0.1,0.1" for name, labels, who in rows]
+        text = "\n".join([TABLE_HEADER, *lines]) + "\n"
+        (folder / "Data_Entry_2017_v2020.csv").write_text(text)
+        for index, name in enumerate(images if images is not None else [r[0] for r in rows]):
+            pixels = np.random.default_rng(index).integers(0, 255, (256, 256), dtype="uint8")
+            Image.fromarray(pixels).save(folder / "images" / name)
+        for name, content in files.items():
+            (folder / f"{name}.txt").write_text(content)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def run_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `python -m cxr_keras …` as a process of its own."""
+
+    def run(
+        *args: object, cwd: Path | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "cxr_keras", *map(str, args)],
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            env=os.environ | environment,
+            timeout=170,
+            check=False,
+        )
+
+    return run

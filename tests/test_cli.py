@@ -1,0 +1,132 @@
+import json
+import re
+import sys
+from pathlib import Path
+
+import click
+import pandas as pd
+import pytest
+
+from cxr_keras.cli import main
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+COMMANDS = sorted(main.commands)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_that_ends_in_an_example_and_is_in_the_readme(name):
+    command = main.commands[name]
+    text = command.get_help(click.Context(command, info_name=f"cxr-keras {name}"))
+    usage, _, rest = text.partition("Example")
+    assert len(usage.strip().splitlines()) > 2
+    assert f"cxr-keras {name}" in rest
+    assert f"cxr-keras {name}" in README.read_text(encoding="utf-8")
+
+
+def test_help_imports_neither_keras_nor_torch(run_cli):
+    result = run_cli("--help")
+    assert result.returncode == 0
+    assert "no medical device" in " ".join(result.stdout.split())
+    import subprocess
+
+    code = (
+        "import sys; from cxr_keras.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'keras', 'torch', 'pandas', 'matplotlib', 'sklearn'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_train_evaluate_predict_as_a_person_runs_them(run_cli, phantoms, tmp_path):
+    trained = run_cli(
+        "train", "alexnet_custom", "--data", phantoms, "--epochs", 1, "--lr", 0.0005, cwd=tmp_path
+    )
+    assert trained.returncode == 0, trained.stderr
+    run = tmp_path / "saved_models" / "alexnet_custom-ep1-lr0.0005"
+    assert "average of 14 findings" in trained.stdout
+    assert "say nothing about patients" in trained.stdout
+    assert "epoch 1/1" in trained.stderr
+
+    evaluated = run_cli("evaluate", run, "--split", "all", "--out", tmp_path / "all")
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert len(pd.read_csv(tmp_path / "all" / "predictions.csv")) == 40
+    assert len(pd.read_csv(tmp_path / "all" / "metrics.csv")) == 19
+
+    films = sorted((phantoms / "images").iterdir())[:2]
+    bad = tmp_path / "bad.png"
+    bad.write_text("junk")
+    predicted = run_cli("predict", run, *films, bad, "--csv", tmp_path / "f.csv", "--json")
+    assert predicted.returncode == 1
+    records = json.loads(predicted.stdout)
+    assert [Path(record["path"]) for record in records] == [*films, bad]
+    assert records[2]["error"]
+    assert len(records[0]["probabilities"]) == 15
+    assert "1 of 3 files could not be read." in predicted.stderr
+    assert "trained on phantoms" in predicted.stderr
+    table = pd.read_csv(tmp_path / "f.csv")
+    assert len(table) == 3
+    assert "not a PNG or JPEG" in table["error"][2]
+
+
+def test_train_on_real_films(run_cli, sample, tmp_path):
+    trained = run_cli(
+        "train", "alexnet_custom", "--data", sample, "--epochs", 1, "--per-class", 4, cwd=tmp_path
+    )
+    assert trained.returncode == 0, trained.stderr
+    assert "111,880 of 112,120 images" in trained.stderr
+    assert "phantom" not in trained.stdout
+    run = next((tmp_path / "saved_models").iterdir())
+    film = next((sample / "images").iterdir())
+    predicted = run_cli("predict", run, film)
+    assert predicted.returncode == 0, predicted.stderr
+    assert film.name in predicted.stdout
+
+
+def test_prepare_plans_the_reports_sample_on_the_table_alone(run_cli, sample, tmp_path):
+    planned = run_cli("prepare", sample, "--allow-missing", "--out", tmp_path)
+    assert planned.returncode == 0, planned.stderr
+    assert "4,427 images: 2,832 train / 709 val / 886 test" in planned.stdout
+    assert re.search(r"^Hernia +\d+ +\d+ +\d+ +227$", planned.stdout, re.MULTILINE)
+    assert "Patients on both sides: train/val" in planned.stdout
+    assert len(pd.read_csv(tmp_path / "manifest.csv")) == 4427
+    apart = run_cli("prepare", sample, "--allow-missing", "--split", "patient", "--out", tmp_path)
+    assert "No patient is on two sides." in apart.stdout
+
+
+def test_phantom_writes_a_folder(run_cli, tmp_path):
+    drawn = run_cli("phantom", tmp_path / "films", "--count", 2)
+    assert drawn.returncode == 0
+    assert "say nothing about patients" in drawn.stderr
+    assert len(list((tmp_path / "films" / "images").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (["train", "no_such_net"], 1, "There is no network called 'no_such_net'"),
+        (["train", "alexnet_custom", "--epochs", "-3"], 2, "x>=1"),
+        (["train", "alexnet_custom", "--lr", "0"], 2, "x>0"),
+        (["train", "alexnet_custom", "--data", "nowhere"], 1, "There is no data folder nowhere"),
+        (["evaluate"], 2, "Give either RUN, or both --predictions and --truth"),
+        (["evaluate", "nowhere"], 1, "There is no model file nowhere"),
+        (["predict", "nowhere", "x.png"], 1, "There is no model file nowhere"),
+        (["predict", "nowhere"], 2, "Missing argument"),
+        (["prepare", "--split", "random"], 2, "'paper', 'patient', 'official'"),
+        (["nonsense"], 2, "No such command"),
+    ],
+)
+def test_wrong_use_is_one_sentence(run_cli, tmp_path, args, code, says):
+    result = run_cli(*args, cwd=tmp_path)
+    assert result.returncode == code
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_debug_shows_the_traceback(run_cli, tmp_path):
+    result = run_cli("--debug", "predict", "nowhere", "x.png", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert "ModelError" in result.stderr

@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cxr_keras.labels import FINDINGS, LABELS, canonical_label, decode, encode, split_labels
+
+
+def test_labels_are_nihs_fifteen_in_the_reports_order():
+    assert len(LABELS) == 15
+    assert list(LABELS) == sorted(LABELS)
+    assert set(LABELS) - set(FINDINGS) == {"No Finding"}
+
+
+@given(st.sets(st.sampled_from(LABELS)))
+def test_decode_is_the_inverse_of_encode(names):
+    assert set(split_labels(decode(encode(names)))) == names
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("Infiltrate", "Infiltration"),
+        (" pleural thickening ", "Pleural_Thickening"),
+        ("NO FINDING", "No Finding"),
+        ("Fracture", None),
+        ("", None),
+    ],
+)
+def test_spellings(name, label):
+    assert canonical_label(name) == label
+
+
+def test_encode_places_a_one_at_the_labels_place():
+    assert np.flatnonzero(encode(["Edema", "Mass"])).tolist() == [3, 9]
+
+
+def test_split_labels_strips_blanks_and_empty_parts():
+    assert split_labels(" Mass | Nodule||") == ["Mass", "Nodule"]

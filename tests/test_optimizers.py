@@ -1,0 +1,76 @@
+import keras
+import numpy as np
+import pytest
+
+from cxr_keras.optimizers import adam
+
+OPTIONS = [
+    {},
+    {"beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-3},
+    {"amsgrad": True},
+    {"weight_decay": 0.02},
+    {"clipnorm": 0.3},
+    {"global_clipnorm": 0.5},
+    {"gradient_accumulation_steps": 3},
+    {"use_ema": True, "ema_momentum": 0.9},
+    {"learning_rate": keras.optimizers.schedules.ExponentialDecay(0.01, 5, 0.7)},
+]
+
+
+def steps(optimizer, count, seed=0, variables=None):
+    rng = np.random.default_rng(seed)
+    shapes = [(7, 5), (3, 3, 4, 8), (5,), ()]
+    variables = variables or [keras.Variable(rng.normal(size=s), dtype="float32") for s in shapes]
+    grads = np.random.default_rng(seed + 1)
+    for _ in range(count):
+        batch = [grads.normal(size=v.shape) * 10 ** grads.uniform(-4, 1) for v in variables]
+        batch = [keras.ops.convert_to_tensor(np.asarray(g, "float32")) for g in batch]
+        optimizer.apply(batch, variables)
+    return variables
+
+
+def values(variables):
+    return [keras.ops.convert_to_numpy(v) for v in variables]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_many_steps_equal_keras_own_adam(options):
+    options = {"learning_rate": 0.01} | options
+    fused = values(steps(adam(**options), 60))
+    plain = values(steps(keras.optimizers.Adam(**options), 60))
+    for a, b in zip(fused, plain, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+
+
+def test_a_checkpoint_of_the_variables_goes_on_as_if_never_stopped():
+    whole = values(steps(adam(0.01), 20))
+    optimizer = adam(0.01)
+    variables = steps(optimizer, 10)
+    kept = values(optimizer.variables), values(variables)
+    fresh = adam(0.01)
+    again = [keras.Variable(value) for value in kept[1]]
+    fresh.build(again)
+    for variable, value in zip(fresh.variables, kept[0], strict=True):
+        variable.assign(value)
+    grads = np.random.default_rng(1)
+    batches = []
+    for _ in range(20):
+        batches.append([grads.normal(size=v.shape) * 10 ** grads.uniform(-4, 1) for v in again])
+    for batch in batches[10:]:
+        tensors = [keras.ops.convert_to_tensor(np.asarray(g, "float32")) for g in batch]
+        fresh.apply(tensors, again)
+    for a, b in zip(values(again), whole, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_it_is_the_fused_kernel():
+    import torch
+
+    with torch.profiler.profile() as profile:
+        steps(adam(0.01), 1)
+    assert "aten::_fused_adam_" in {event.key for event in profile.key_averages()}
+
+
+def test_its_configuration_is_adams():
+    ours, keras_own = adam(0.01).get_config(), keras.optimizers.Adam(0.01).get_config()
+    assert ours | {"name": ""} == keras_own | {"name": ""}

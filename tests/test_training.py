@@ -1,0 +1,278 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxr_keras import artifacts, load_model, predict, train
+from cxr_keras.data.images import read_image
+from cxr_keras.errors import CxrError, ModelError, RunError
+from cxr_keras.evaluation import evaluate, evaluate_predictions
+from cxr_keras.labels import LABELS
+
+RUN_FILES = {
+    "model.keras",
+    "history.csv",
+    "predictions.csv",
+    "metrics.csv",
+    "run.json",
+    "loss.png",
+}
+
+
+@pytest.fixture(scope="module")
+def run(phantoms, tiny_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return train(tiny_model, phantoms, epochs=3, lr=0.002, folder=str(folder))
+
+
+def history_without_seconds(folder):
+    return pd.read_csv(folder / "history.csv").drop(columns="seconds")
+
+
+def weights_of(folder):
+    return [np.asarray(weight) for weight in load_model(folder).get_weights()]
+
+
+def assert_same_run(a, b):
+    pd.testing.assert_frame_equal(history_without_seconds(a), history_without_seconds(b))
+    for first, second in zip(weights_of(a), weights_of(b), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_the_run_folder_holds_what_the_readme_says(run):
+    assert {path.name for path in run.folder.iterdir()} == RUN_FILES
+    assert run.folder.name == "tiny_test_net-ep3-lr0.002"
+    history = pd.read_csv(run.folder / "history.csv")
+    assert history["epoch"].tolist() == [1, 2, 3]
+    assert {"loss", "val_loss", "precision", "recall", "auc", "seconds"} <= set(history)
+    info = json.loads((run.folder / "run.json").read_text())
+    assert info["status"] == "done"
+    assert info["settings"]["lr"] == 0.002
+    assert "say nothing about patients" in info["notice"]
+    assert (run.folder / "loss.png").read_bytes().startswith(b"\x89PNG")
+    predictions = pd.read_csv(run.folder / "predictions.csv")
+    assert len(predictions) == info["data"]["sizes"]["test"]
+    assert set(predictions["split"]) == {"test"}
+    assert list(predictions.columns[2:]) == [
+        f"{kind}_{label}" for kind in ("prob", "true") for label in LABELS
+    ]
+
+
+def test_the_kept_weights_are_those_of_the_best_validation_loss(run, phantoms):
+    history = pd.read_csv(run.folder / "history.csv")
+    result = evaluate(run.folder, split="val", out=run.folder.parent / "val")
+    assert result.loss == pytest.approx(history["val_loss"].min(), abs=1e-5)
+    assert run.info["best_epoch"] == history["val_loss"].idxmin() + 1
+
+
+def test_evaluate_gives_the_same_tables_again(run, tmp_path):
+    before = (run.folder / "metrics.csv").read_bytes()
+    evaluate(run.folder, out=tmp_path)
+    assert (tmp_path / "metrics.csv").read_bytes() == before
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "predictions.csv"), pd.read_csv(run.folder / "predictions.csv")
+    )
+
+
+def test_evaluate_from_predictions_alone_agrees(run, phantoms, tmp_path):
+    table = phantoms / "Data_Entry_2017_v2020.csv"
+    evaluate_predictions(run.folder / "predictions.csv", table, out=tmp_path)
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "metrics.csv"), pd.read_csv(run.folder / "metrics.csv")
+    )
+    with pytest.raises(CxrError, match="lacks the column Image Index"):
+        evaluate_predictions(run.folder / "history.csv", table)
+
+
+def test_the_same_seed_gives_the_same_history_and_weights(run, phantoms, tiny_model, tmp_path):
+    again = train(tiny_model, phantoms, epochs=3, lr=0.002, folder=str(tmp_path))
+    assert_same_run(run.folder, again.folder)
+    other = train(tiny_model, phantoms, epochs=3, lr=0.002, folder=str(tmp_path), name="b", seed=1)
+    assert not history_without_seconds(run.folder).equals(history_without_seconds(other.folder))
+
+
+def test_an_existing_run_folder_is_refused_unless_told(run, phantoms, tiny_model):
+    options = {"epochs": 3, "lr": 0.002, "folder": str(run.folder.parent)}
+    with pytest.raises(RunError, match="--resume to go on with it, --overwrite"):
+        train(tiny_model, phantoms, **options)
+    with pytest.raises(RunError, match="is finished"):
+        train(tiny_model, phantoms, resume=True, **options)
+    with pytest.raises(RunError, match="exclude each other"):
+        train(tiny_model, phantoms, resume=True, overwrite=True, **options)
+    assert {path.name for path in run.folder.iterdir()} == RUN_FILES
+
+
+def test_overwrite_deletes_run_folders_only(phantoms, tiny_model, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    with pytest.raises(RunError, match="is no run folder"):
+        train(tiny_model, phantoms, epochs=1, folder=str(tmp_path), name="mine", overwrite=True)
+    assert (tmp_path / "mine" / "notes.txt").exists()
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+import keras
+from cxr_keras import train, register_model
+
+@register_model(source="the tests")
+def tiny_test_net(x):
+    x = keras.layers.Conv2D(6, 7, strides=8, name="conv1")(x)
+    x = keras.layers.BatchNormalization(name="conv1_bn")(x)
+    x = keras.layers.ReLU(name="conv1_relu")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.layers.Dropout(0.2, name="dropout")(x)
+
+train("tiny_test_net", {data!r}, epochs=12, lr=0.002, folder={folder!r}, checkpoint_every=1,
+      resume="resume" in sys.argv)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_resumes_to_the_same_history_and_weights(phantoms, tmp_path, how):
+    def script(folder):
+        return SCRIPT.format(tests=os.path.dirname(__file__), data=str(phantoms), folder=folder)
+
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    subprocess.run([sys.executable, "-c", script(str(whole))], check=True, capture_output=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script(str(stopped))],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    folder = stopped / "tiny_test_net-ep12-lr0.002"
+    deadline = time.monotonic() + 60
+    while not (folder / "checkpoint.npz").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(how)
+    assert process.wait(timeout=20) != 0
+    assert (folder / "checkpoint.npz").exists()
+    assert not (folder / "model.keras").exists()
+    result = subprocess.run(
+        [sys.executable, "-c", script(str(stopped)), "resume"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "Resuming after epoch" in result.stderr
+    assert_same_run(whole / folder.name, folder)
+    leftovers = {path.name for path in folder.iterdir()} - RUN_FILES
+    assert all(name.endswith(".tmp") for name in leftovers)
+
+
+def test_resume_with_other_settings_is_refused(phantoms, tiny_model, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "run.json").write_text(
+        json.dumps({"status": "running", "settings": {"lr": 0.1, "epochs": 2}})
+    )
+    with pytest.raises(RunError, match=r"lr 0\.1 → 0\.002"):
+        train(tiny_model, phantoms, lr=0.002, folder=str(tmp_path), name="run", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"epochs": 0}, "epochs must be 1 or more. Received: 0"),
+        ({"lr": 0.0}, "learning rate must be above 0"),
+        ({"batch_size": -1}, "batch_size must be 1 or more"),
+        ({"seed": -1}, "seed must be 0 or more"),
+    ],
+)
+def test_wrong_settings_are_one_sentence(tiny_model, phantoms, settings, says):
+    with pytest.raises(CxrError, match=says):
+        train(tiny_model, phantoms, **settings)
+
+
+def test_an_unknown_network_leaves_no_folder(phantoms, tmp_path):
+    with pytest.raises(ModelError, match=r"Choose one of: .*alexnet_custom"):
+        train("alexnet_costum", phantoms, folder=str(tmp_path / "runs"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_card_says_what_the_network_is(run):
+    card = artifacts.read_card(run.folder)
+    assert card.labels == LABELS
+    assert card.thresholds == (0.5,) * 15
+    assert card.data["phantoms"] is True
+    assert card.data["fingerprint"] == run.info["data"]["fingerprint"]
+    assert card.settings["seed"] == 42
+    assert "phantoms" in card.notice
+
+
+def test_predict_keeps_the_order_and_agrees_with_the_network(run, phantoms, tmp_path):
+    films = sorted((phantoms / "images").iterdir())
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"junk")
+    rows = predict(run.folder, [films[5], bad, phantoms / "images"])
+    assert [row.path for row in rows] == [films[5], bad, *films]
+    assert rows[1].error.startswith(f"{bad}: not a PNG or JPEG")
+    assert rows[1].probabilities == {}
+    model = load_model(run.folder)
+    for row, film in ((rows[0], films[5]), (rows[2], films[0]), (rows[-1], films[-1])):
+        expected = model.predict_on_batch(read_image(film)[None, ..., None])[0]
+        np.testing.assert_allclose(list(row.probabilities.values()), expected, atol=1e-6)
+        called = {label for label, p in row.probabilities.items() if p >= 0.5}
+        assert set(row.findings) == called
+    from_file = predict(run.folder / "model.keras", [films[5]])
+    assert from_file[0].probabilities == pytest.approx(rows[0].probabilities, abs=1e-6)
+
+
+def test_heatmaps_are_written_for_what_is_called(run, phantoms, tmp_path):
+    film = sorted((phantoms / "images").iterdir())[0]
+    row = predict(run.folder, [film], heatmaps=tmp_path)[0]
+    labels = row.findings or (max(row.probabilities, key=row.probabilities.get),)
+    expected = {f"{film.stem}.{label.replace(' ', '_')}.png" for label in labels}
+    assert {path.name for path in tmp_path.iterdir()} == expected
+
+
+def test_grad_cam_finds_the_only_bright_spot():
+    """A network that answers to brightness is explained by the place that is bright."""
+    import keras
+
+    from cxr_keras.explain import grad_cam
+    from cxr_keras.models import blocks
+
+    pixels, x = blocks.input_stem()
+    x = keras.layers.Conv2D(1, 8, strides=8, kernel_initializer="ones", name="conv1")(x)
+    x = keras.layers.ReLU(name="conv1_relu")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    model = keras.Model(pixels, blocks.sigmoid_head(x))
+    logits = model.get_layer("logits")
+    logits.set_weights([np.ones_like(logits.get_weights()[0]), logits.get_weights()[1]])
+    film = np.zeros((256, 256), "uint8")
+    film[150:180, 60:90] = 255
+    heat = grad_cam(model, film, [0])[0]
+    assert heat.shape == (256, 256)
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    assert 145 <= row <= 185
+    assert 55 <= column <= 95
+    assert heat.max() == pytest.approx(1.0, abs=0.01)
+    assert heat[16:120].max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"junk", "not a .keras file"), (b"PK\x03\x04" + b"\0" * 50, "not a .keras file")],
+)
+def test_a_file_that_is_no_model_is_refused(tmp_path, phantoms, content, says):
+    path = tmp_path / "model.keras"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=says):
+        predict(path, [phantoms / "images"])
+
+
+def test_paths_that_hold_nothing_are_refused(run, tmp_path):
+    with pytest.raises(CxrError, match="There is no file or folder"):
+        predict(run.folder, [tmp_path / "none"])
+    with pytest.raises(CxrError, match="No PNG or JPEG image in"):
+        predict(run.folder, [tmp_path])
+    with pytest.raises(ModelError, match="There is no model file"):
+        predict(tmp_path, [tmp_path])
