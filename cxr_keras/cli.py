@@ -117,6 +117,31 @@ def phantom(dest: Path, count: int, seed: int) -> None:
 
 
 @main.command()
+@click.argument("dest", type=FOLDER)
+@click.option("--archives", help="Which of the 12, such as 1,3-5  [default: all]")
+@click.option("--metadata-only", is_flag=True, help="Only the label table and the split lists.")
+@click.option("--keep-archives", is_flag=True, help="Keep each archive beside its images.")
+def download(dest: Path, archives: str | None, metadata_only: bool, keep_archives: bool) -> None:
+    """Fetch NIH ChestX-ray14 (42 GB in 12 archives) into DEST.
+
+    Resumes where it stopped, checks sizes and MD5s, unpacks safely; what is done is not fetched
+    again. $CXR_KERAS_NIH_URL and $CXR_KERAS_NIH_METADATA_URL name mirrors.
+
+    \b
+    Example:
+      cxr-keras download data/nih --archives 1,3-5
+    """
+    from cxr_keras.data.download import download as fetch_nih
+
+    if metadata_only and (archives or keep_archives):
+        raise click.UsageError("--metadata-only fetches no archives; leave the other options out.")
+    folder = fetch_nih(
+        dest, archives=archives, metadata_only=metadata_only, keep_archives=keep_archives
+    )
+    click.echo(f"Ready: {folder}", err=True)
+
+
+@main.command()
 @click.argument("data", type=FOLDER, required=False)
 @sampling_options
 @click.option("--allow-missing", is_flag=True, help="Plan on the label table, without images.")

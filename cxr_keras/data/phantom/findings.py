@@ -94,7 +94,7 @@ def infiltration(chest: Chest) -> Mask:
             x = lung.x + chest.rng.uniform(-0.6, 0.6) * lung.rx
             y = chest.rng.uniform(0.22, 0.58)
             region = np.maximum(region, _patch(chest, lung, x, y, 0.032, 0.028))
-    chest.extra += 0.20 * region
+    chest.extra += 0.24 * region
     return region
 
 
