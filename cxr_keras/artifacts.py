@@ -10,14 +10,15 @@ import json
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
-
+from cxr_keras.data.images import SIDE
 from cxr_keras.errors import ModelError, RunError
 from cxr_keras.labels import LABELS
-from cxr_keras.models.blocks import INPUT_SIZE
 from cxr_keras.paths import atomic_file, write_text
+
+if TYPE_CHECKING:
+    import keras
 
 CARD_MEMBER = "card.json"
 CARD_FORMAT = "cxr-keras card 1"
@@ -101,6 +102,8 @@ def load_model(path: str | Path) -> keras.Model:
         ModelError: no such file, not a Keras file, or a network of another shape.
     """
     file = find_model(path)
+    import keras  # here, so that a wrong path is answered at once
+
     try:
         model = keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises anything from KeyError to BadZipFile
@@ -108,10 +111,10 @@ def load_model(path: str | Path) -> keras.Model:
         raise ModelError(f"{file} cannot be loaded as a Keras model: {first_line}") from error
     shape, outputs = model.input_shape, model.output_shape[-1]
     expected = read_card(file).labels
-    if tuple(shape[1:]) != (INPUT_SIZE, INPUT_SIZE, 1) or outputs != len(expected):
+    if tuple(shape[1:]) != (SIDE, SIDE, 1) or outputs != len(expected):
         raise ModelError(
             f"{file} is not a cxr-keras network: it takes {shape} and gives {outputs} outputs; "
-            f"expected (N, {INPUT_SIZE}, {INPUT_SIZE}, 1) and {len(expected)}."
+            f"expected (N, {SIDE}, {SIDE}, 1) and {len(expected)}."
         )
     return model
 

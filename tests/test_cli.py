@@ -72,16 +72,12 @@ def test_train_evaluate_predict_as_a_person_runs_them(run_cli, phantoms, tmp_pat
 
 def test_train_on_real_films(run_cli, sample, tmp_path):
     trained = run_cli(
-        "train", "alexnet_custom", "--data", sample, "--epochs", 1, "--per-class", 4, cwd=tmp_path
+        "train", "alexnet_custom", "--data", sample, "--epochs", 1, "--per-class", 3, cwd=tmp_path
     )
     assert trained.returncode == 0, trained.stderr
     assert "111,880 of 112,120 images" in trained.stderr
     assert "phantom" not in trained.stdout
-    run = next((tmp_path / "saved_models").iterdir())
-    film = next((sample / "images").iterdir())
-    predicted = run_cli("predict", run, film)
-    assert predicted.returncode == 0, predicted.stderr
-    assert film.name in predicted.stdout
+    assert (tmp_path / "saved_models" / "alexnet_custom-ep1-lr0.0005" / "model.keras").is_file()
 
 
 def test_prepare_plans_the_reports_sample_on_the_table_alone(run_cli, sample, tmp_path):

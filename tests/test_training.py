@@ -1,5 +1,4 @@
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -118,7 +117,6 @@ def test_overwrite_deletes_run_folders_only(phantoms, tiny_model, tmp_path):
 
 SCRIPT = """
 import sys
-sys.path.insert(0, {tests!r})
 import keras
 from cxr_keras import train, register_model
 
@@ -135,19 +133,25 @@ train("tiny_test_net", {data!r}, epochs=12, lr=0.002, folder={folder!r}, checkpo
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_run_resumes_to_the_same_history_and_weights(phantoms, tmp_path, how):
-    def script(folder):
-        return SCRIPT.format(tests=os.path.dirname(__file__), data=str(phantoms), folder=folder)
+def script(data, folder):
+    return SCRIPT.format(data=str(data), folder=str(folder))
 
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    subprocess.run([sys.executable, "-c", script(str(whole))], check=True, capture_output=True)
-    process = subprocess.Popen(
-        [sys.executable, "-c", script(str(stopped))],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    folder = stopped / "tiny_test_net-ep12-lr0.002"
+
+@pytest.fixture(scope="module")
+def whole(phantoms, tmp_path_factory):
+    """The run folder of SCRIPT when nothing stops it."""
+    folder = tmp_path_factory.mktemp("whole")
+    code = script(phantoms, folder)
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    return folder / "tiny_test_net-ep12-lr0.002"
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_resumes_to_the_same_history_and_weights(phantoms, whole, tmp_path, how):
+    command = [sys.executable, "-c", script(phantoms, tmp_path)]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdout=quiet, stderr=quiet)
+    folder = tmp_path / whole.name
     deadline = time.monotonic() + 60
     while not (folder / "checkpoint.npz").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -155,14 +159,10 @@ def test_a_stopped_run_resumes_to_the_same_history_and_weights(phantoms, tmp_pat
     assert process.wait(timeout=20) != 0
     assert (folder / "checkpoint.npz").exists()
     assert not (folder / "model.keras").exists()
-    result = subprocess.run(
-        [sys.executable, "-c", script(str(stopped)), "resume"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    command.append("resume")
+    result = subprocess.run(command, check=True, capture_output=True, text=True)
     assert "Resuming after epoch" in result.stderr
-    assert_same_run(whole / folder.name, folder)
+    assert_same_run(whole, folder)
     leftovers = {path.name for path in folder.iterdir()} - RUN_FILES
     assert all(name.endswith(".tmp") for name in leftovers)
 

@@ -1,5 +1,6 @@
 """AlexNet: Krizhevsky, "One weird trick for parallelizing convolutional neural networks",
-https://arxiv.org/abs/1404.5997 (the layer widths that torchvision uses)."""
+https://arxiv.org/abs/1404.5997 (the layer widths that torchvision uses).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from keras import layers
 
 from cxr_keras.models import blocks
 from cxr_keras.models.registry import register_model
+from cxr_keras.models.weights import Pretrained
 
 # filters, kernel, stride, padding, whether a 3×3/2 max pooling follows
 _CONVOLUTIONS = (
@@ -17,10 +19,41 @@ _CONVOLUTIONS = (
     (256, 3, 1, 1, False),
     (256, 3, 1, 1, True),
 )
+_BLOCKS = ("conv1", "conv2", "conv3", "conv4", "conv5", "dense1", "dense2")
+_IMAGENET = Pretrained(
+    file="alexnet-owt-7be5be79.pth",
+    layers={
+        "conv1": "features.0",
+        "conv2": "features.3",
+        "conv3": "features.6",
+        "conv4": "features.8",
+        "conv5": "features.10",
+        "dense1": "classifier.1",
+        "dense2": "classifier.4",
+    },
+    head="classifier.6",
+    flattened={"dense1": (256, 6, 6)},
+)
+
+
+@register_model(source="torchvision's AlexNet", blocks=_BLOCKS, pretrained=_IMAGENET)
+def alexnet(x: keras.KerasTensor) -> keras.KerasTensor:
+    """AlexNet as torchvision has it: five convolutions, two dense layers, no normalisation.
+
+    torchvision averages to 6×6 before it flattens; at 224 px that changes nothing.
+
+    Args:
+        x: (N, 224, 224, 3) normalised radiographs.
+
+    Returns:
+        (N, 4096) features.
+    """
+    return alexnet_classifier(alexnet_features(x, batch_norm=False))
 
 
 @register_model(
     source="the report's custom network: AlexNet with batch normalisation, 3 dense layers",
+    blocks=_BLOCKS,
 )
 def alexnet_custom(x: keras.KerasTensor) -> keras.KerasTensor:
     """AlexNet's five convolutions, each followed by batch normalisation, from random weights.

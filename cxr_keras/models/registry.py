@@ -5,15 +5,20 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 
 from cxr_keras.errors import ModelError
-from cxr_keras.models import blocks
+from cxr_keras.models.blocks import input_stem, sigmoid_head
+from cxr_keras.models.weights import Pretrained, imagenet_file, load_state_dict, port
 
 Body = Callable[[keras.KerasTensor], keras.KerasTensor]
 
-_FAMILIES = ("alexnet",)  # modules of this package that register networks
+IMAGENET, RANDOM = "imagenet", "none"  # what `weights` may say, besides a path
+
+# modules of this package that register networks
+_FAMILIES = ("alexnet", "densenet", "resnet", "vgg")
 _REGISTRY: dict[str, ModelSpec] = {}
 
 
@@ -25,18 +30,42 @@ class ModelSpec:
         name: what `--model` and `build_model` call it.
         body: normalised radiographs (N, 224, 224, 3) → features (N, D).
         source: where the network comes from, for people.
+        blocks: prefixes of layer names, from input to output. A block is what `--fine-tune N`
+            counts: the layers called by its name, or by its name and "_…".
+        pretrained: torchvision's weights for the body, None if there are none.
     """
 
     name: str
     body: Body
     source: str
+    blocks: tuple[str, ...] = ()
+    pretrained: Pretrained | None = None
+
+    @property
+    def default_weights(self) -> str:
+        """What training starts from if nobody says otherwise: "imagenet" or "none"."""
+        return IMAGENET if self.pretrained else RANDOM
+
+    def block_of(self, layer_name: str) -> str | None:
+        """The block that a layer belongs to; None for the head and what lies between blocks."""
+        for block in self.blocks:
+            if layer_name == block or layer_name.startswith(f"{block}_"):
+                return block
+        return None
 
 
-def register_model(*, source: str) -> Callable[[Body], Body]:
+def register_model(
+    *, source: str, blocks: tuple[str, ...] = (), pretrained: Pretrained | None = None
+) -> Callable[[Body], Body]:
     """Register the decorated function as a network under its own name.
 
+    Args:
+        source: where the network comes from, for people.
+        blocks: prefixes of its layer names, from input to output (see `ModelSpec`).
+        pretrained: torchvision's weights for it.
+
     Example:
-        >>> @register_model(source="a first try")
+        >>> @register_model(source="a first try", blocks=("conv1",))
         ... def tiny(x):
         ...     x = keras.layers.Conv2D(8, 3, strides=4, name="conv1")(x)
         ...     return keras.layers.GlobalAveragePooling2D(name="pool")(x)
@@ -46,7 +75,7 @@ def register_model(*, source: str) -> Callable[[Body], Body]:
         name = body.__name__
         if name in _REGISTRY:
             raise ValueError(f"Two networks are called {name!r}; rename one of the functions.")
-        _REGISTRY[name] = ModelSpec(name, body, source)
+        _REGISTRY[name] = ModelSpec(name, body, source, blocks, pretrained)
         return body
 
     return register
@@ -70,12 +99,13 @@ def get_spec(name: str) -> ModelSpec:
     return _REGISTRY[name]
 
 
-def build_model(name: str, weights: str | None = None) -> keras.Model:
+def build_model(name: str, weights: str | Path | None = None) -> keras.Model:
     """Build a network: raw grey pixels (N, 256, 256, 1) in 0…255 → (N, 15) probabilities.
 
     Args:
         name: a registered network, see `cxr-keras models`.
-        weights: None (or "none") for random weights.
+        weights: of the body: None (or "none") for random ones, "imagenet" for torchvision's,
+            fetched once, or the path of a torchvision `.pth`. The head is always new.
 
     Returns:
         An uncompiled functional `keras.Model` of built-in layers only.
@@ -89,12 +119,23 @@ def build_model(name: str, weights: str | None = None) -> keras.Model:
         (None, 15)
     """
     spec = get_spec(name)
-    if weights not in (None, "none"):
+    file = _weights_file(spec, weights)
+    state_dict = load_state_dict(file) if file else {}
+    pixels, x = input_stem()
+    model = keras.Model(pixels, sigmoid_head(spec.body(x)), name=name)
+    if file and spec.pretrained:
+        port(model, spec.pretrained, state_dict, origin=file)
+    return model
+
+
+def _weights_file(spec: ModelSpec, weights: str | Path | None) -> Path | None:
+    if weights in (None, RANDOM):
+        return None
+    if spec.pretrained is None:
         raise ModelError(
-            f"{name} has no pretrained weights. Received: weights={weights!r}; use none."
+            f"{spec.name} has no pretrained weights. Received: weights={str(weights)!r}; use none."
         )
-    pixels, x = blocks.input_stem()
-    return keras.Model(pixels, blocks.sigmoid_head(spec.body(x)), name=name)
+    return imagenet_file(spec.pretrained) if weights == IMAGENET else Path(str(weights))
 
 
 def _load_families() -> None:
