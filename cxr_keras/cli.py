@@ -177,17 +177,36 @@ def prepare(data: Path | None, allow_missing: bool, out: Path | None, **recipe: 
 
 @main.command()
 def models() -> None:
-    """List the networks.
+    """List the networks: parameters, pretrained weights, blocks for --fine-tune, source.
 
     \b
     Example:
       cxr-keras models
     """
-    from cxr_keras.models.registry import list_models
+    from cxr_keras.models.registry import count_parameters, list_models
     from cxr_keras.tables import text_table
 
-    rows = [(spec.name, spec.source) for spec in list_models()]
-    click.echo(text_table(rows, ("name", "source"), left=2))
+    rows = []
+    for spec in list_models():
+        try:
+            size = f"{count_parameters(spec.name):,}"
+        except CxrError:
+            size = "–"  # needs an extra that is not installed
+        rows.append((spec.name, spec.default_weights, spec.source, size, str(len(spec.blocks))))
+    header = ("name", "weights", "source", "parameters", "blocks")
+    click.echo(text_table(rows, header, left=3))
+
+
+def _blocks(ctx: click.Context, param: click.Parameter, value: str | None) -> str | int | None:
+    if value is None or value == "all":
+        return value
+    if not value.isdigit() or int(value) < 1:
+        raise click.BadParameter(
+            f"{value!r} is not a number of blocks. Give --fine-tune last, or --fine-tune N.",
+            ctx=ctx,
+            param=param,
+        )
+    return int(value)
 
 
 @main.command()
@@ -202,6 +221,25 @@ def models() -> None:
     help="Learning rate of Adam.",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option(
+    "--loss",
+    type=click.Choice(["bce", "bce_logits", "weighted_bce", "focal", "asymmetric"]),
+    default="bce",
+    show_default=True,
+    help="The last three make a network say yes to rare findings sooner.",
+)
+@click.option(
+    "--weights",
+    help="imagenet, none, or a torchvision .pth  [default: imagenet where there are any]",
+)
+@click.option(
+    "--fine-tune",
+    is_flag=False,
+    flag_value="all",
+    metavar="[N]",
+    callback=_blocks,
+    help="Train pretrained weights too: all of them, or the last N blocks.",
+)
 @sampling_options
 @click.option("--name", help="Of the run folder  [default: MODEL-epEPOCHS-lrLR]")
 @click.option(
@@ -226,6 +264,7 @@ def train(model: str, data: Path | None, **settings: Any) -> None:
     Examples:
       cxr-keras train alexnet_custom --epochs 30 --lr 0.0005
       cxr-keras train alexnet_custom --data data/nih --split patient
+      cxr-keras train resnet18 --data data/nih --loss asymmetric --fine-tune 2
     """
     from cxr_keras.tables import metrics_table
     from cxr_keras.training import train as run_training

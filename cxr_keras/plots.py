@@ -11,6 +11,14 @@ from matplotlib.ticker import MaxNLocator
 
 from cxr_keras.paths import atomic_file
 
+LOSS_NAMES = {
+    "bce": "binary cross-entropy",
+    "bce_logits": "binary cross-entropy",
+    "weighted_bce": "weighted binary cross-entropy",
+    "focal": "focal loss",
+    "asymmetric": "asymmetric loss",
+}
+
 
 def save_figure(figure: Figure, target: Path) -> None:
     """Write a figure to `target`, atomically, in the format of its suffix."""
@@ -18,7 +26,7 @@ def save_figure(figure: Figure, target: Path) -> None:
         figure.savefig(temporary, format=target.suffix[1:], dpi=150, bbox_inches="tight")
 
 
-def loss_figure(history: pd.DataFrame, *, title: str, note: str = "") -> Figure:
+def loss_figure(history: pd.DataFrame, *, title: str, loss: str = "bce", note: str = "") -> Figure:
     """Training and validation loss by epoch, the best epoch marked."""
     figure = Figure(figsize=(6.4, 4.0))
     axes = figure.add_subplot()
@@ -37,7 +45,7 @@ def loss_figure(history: pd.DataFrame, *, title: str, note: str = "") -> Figure:
         color="black",
         label=f"kept (epoch {best['epoch']:.0f})",
     )
-    axes.set(title=title, xlabel="epoch", ylabel="binary cross-entropy")
+    axes.set(title=title, xlabel="epoch", ylabel=LOSS_NAMES.get(loss, loss))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="0.9")
     axes.legend(frameon=False)

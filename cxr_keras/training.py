@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pandas as pd
 
 from cxr_keras import __version__, artifacts, metrics, plots
@@ -23,8 +24,10 @@ from cxr_keras.data.preparation import Prepared, prepare
 from cxr_keras.errors import CxrError, RunError
 from cxr_keras.evaluation import Evaluation, evaluate_model
 from cxr_keras.labels import LABELS
+from cxr_keras.losses import LOSSES, get_loss
 from cxr_keras.models.blocks import LOGITS
-from cxr_keras.models.registry import build_model
+from cxr_keras.models.freezing import freeze
+from cxr_keras.models.registry import RANDOM, build_model, get_spec
 from cxr_keras.optimizers import adam
 from cxr_keras.progress import notice, progress_bar
 
@@ -39,6 +42,11 @@ class TrainConfig:
         model: a registered network.
         data: a folder in NIH's layout; None for the default (see `resolve_data`).
         epochs, lr, batch_size: of Adam.
+        loss: one of `losses.LOSSES`.
+        weights: "imagenet", "none" or a torchvision `.pth`; None for "imagenet" where the network
+            has such weights.
+        fine_tune: of pretrained weights: None trains the head alone, a number the last blocks
+            too, "all" everything.
         split: "paper", "patient" or "official".
         per_class: images chosen for each label.
         seed: of the choice of images, the split, the weights, dropout and the batches.
@@ -52,6 +60,9 @@ class TrainConfig:
     epochs: int = 30
     lr: float = 5e-4
     batch_size: int = 16
+    loss: str = "bce"
+    weights: str | None = None
+    fine_tune: str | int | None = None
     split: str = "paper"
     per_class: int = sampling.PER_CLASS
     seed: int = 42
@@ -65,6 +76,8 @@ class TrainConfig:
                 raise CxrError(f"{field} must be 1 or more. Received: {getattr(self, field)}.")
         if not 0 < self.lr < float("inf"):
             raise CxrError(f"The learning rate must be above 0. Received: {self.lr}.")
+        if self.loss not in LOSSES:
+            get_loss(self.loss, np.zeros((1, len(LABELS))))
         if self.seed < 0:
             raise CxrError(f"The seed must be 0 or more. Received: {self.seed}.")
 
@@ -154,7 +167,7 @@ def train(
     folder = config.run_folder
     begun = time.time()
     keras.utils.set_random_seed(config.seed)
-    network = build_model(config.model)
+    network = _build(config)
     _open_folder(folder, config, overwrite=overwrite, resume=resume)
     prepared = prepare(
         config.data, per_class=config.per_class, split=config.split, seed=config.seed
@@ -169,6 +182,18 @@ def train(
     _fit(network, config, prepared, recorder, resume=resume)
     seconds = time.time() - trained
     return _finish(network, config, prepared, recorder, info, seconds=seconds, begun=begun)
+
+
+def _build(config: TrainConfig) -> keras.Model:
+    """The network with its weights, the right layers frozen; says how many parameters train."""
+    spec = get_spec(config.model)
+    weights = config.weights or spec.default_weights
+    network = build_model(config.model, weights)
+    pretrained = weights != RANDOM
+    count = freeze(network, spec, pretrained=pretrained, fine_tune=config.fine_tune)
+    start = f"weights from {weights}" if pretrained else "random weights"
+    notice(f"{config.model}: {start}, {count}.")
+    return network
 
 
 def _fit(
@@ -187,7 +212,7 @@ def _fit(
     trainer = keras.Model(network.input, network.get_layer(LOGITS).output)
     trainer.compile(
         optimizer=adam(config.lr),
-        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        loss=get_loss(config.loss, prepared.side("train").truth),
         metrics=[
             _Precision(name="precision"),
             _Recall(name="recall"),
@@ -235,7 +260,7 @@ def _finish(
     card = artifacts.Card(data=info["data"], settings=info["settings"], notice=info["notice"])
     artifacts.save_model(network, card, folder / artifacts.MODEL)
     history = recorder.history_frame()
-    figure = plots.loss_figure(history, title=folder.name, note=card.notice)
+    figure = plots.loss_figure(history, title=folder.name, loss=config.loss, note=card.notice)
     plots.save_figure(figure, folder / artifacts.LOSS_PLOT)
     test = prepared.side(sampling.TEST)
     evaluation = evaluate_model(network, test, folder=folder, sentence=card.notice)

@@ -18,7 +18,7 @@ Body = Callable[[keras.KerasTensor], keras.KerasTensor]
 IMAGENET, RANDOM = "imagenet", "none"  # what `weights` may say, besides a path
 
 # modules of this package that register networks
-_FAMILIES = ("alexnet", "densenet", "resnet", "vgg")
+_FAMILIES = ("alexnet", "densenet", "keras_cv", "resnet", "vgg")
 _REGISTRY: dict[str, ModelSpec] = {}
 
 
@@ -126,6 +126,16 @@ def build_model(name: str, weights: str | Path | None = None) -> keras.Model:
     if file and spec.pretrained:
         port(model, spec.pretrained, state_dict, origin=file)
     return model
+
+
+def count_parameters(name: str) -> int:
+    """Parameters of a network, without giving them memory.
+
+    Raises:
+        ModelError: no such network, or it needs an extra that is not installed.
+    """
+    with keras.device("meta" if keras.backend.backend() == "torch" else "cpu"):
+        return int(build_model(name).count_params())
 
 
 def _weights_file(spec: ModelSpec, weights: str | Path | None) -> Path | None:

@@ -85,6 +85,7 @@ def imagenet_file(pretrained: Pretrained) -> Path:
             target,
             sha256_prefix=pretrained.sha256_prefix,
             title=f"Fetching {pretrained.file}",
+            waits=(0.5, 1.5),
         )
     except CxrError as error:
         reason = str(error).split(". ")[0].rstrip(".")  # it begins with the address
