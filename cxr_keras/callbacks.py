@@ -72,7 +72,7 @@ class Recorder(keras.callbacks.Callback):
 
     Attributes:
         history: a dict an epoch, keys as in `HISTORY_COLUMNS` and "seconds".
-        best: weights at the lowest validation loss, in `model.variables`' order.
+        best: `changing_variables` of the model at the lowest validation loss.
     """
 
     def __init__(self, history_file: Path, checkpoint_file: Path, *, every: int | None = None):
@@ -83,10 +83,14 @@ class Recorder(keras.callbacks.Callback):
         self.best: Arrays = []
         self.best_loss = float("inf")
         self._epoch_begun = self._saved_at = time.monotonic()
+        self._training_seconds: list[float] = []
         self._save_cost: float | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch_begun = time.monotonic()
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self._training_seconds.append(time.monotonic() - self._epoch_begun)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = logs or {}
@@ -95,7 +99,7 @@ class Recorder(keras.callbacks.Callback):
         self.history.append({"epoch": epoch + 1, **row, "seconds": seconds})
         if row["val_loss"] < self.best_loss:
             self.best_loss = row["val_loss"]
-            self.best = snapshot(self.model.variables, into=self.best)
+            self.best = snapshot(changing_variables(self.model), into=self.best)
         with atomic_file(self.history_file) as temporary:
             self.history_frame().to_csv(temporary, index=False)
         if self._worth_saving():
@@ -111,7 +115,7 @@ class Recorder(keras.callbacks.Callback):
         state = json.dumps({"history": self.history, "best_loss": self.best_loss})
         arrays = {"state": np.array(state)}
         groups = {
-            "model": snapshot(self.model.variables),
+            "model": snapshot(changing_variables(self.model)),
             "optimizer": snapshot(self.model.optimizer.variables),
             "best": self.best,
         }
@@ -127,12 +131,21 @@ class Recorder(keras.callbacks.Callback):
         with np.load(self.checkpoint_file, allow_pickle=False) as file:
             state = json.loads(str(file["state"]))
             self.history, self.best_loss = state["history"], state["best_loss"]
-            assign(model.variables, lambda i: file[f"model/{i}"])
+            assign(changing_variables(model), lambda i: file[f"model/{i}"])
             model.optimizer.build(model.trainable_variables)
             assign(model.optimizer.variables, lambda i: file[f"optimizer/{i}"])
             count = sum(name.startswith("best/") for name in file.files)
             self.best = [file[f"best/{i}"] for i in range(count)]
         return len(self.history)
+
+    def restore_best(self, model: keras.Model) -> None:
+        """Put the best weights into `model`."""
+        assign(changing_variables(model), lambda place: self.best[place])
+
+    def images_per_second(self, images: int) -> float | None:
+        """Training speed without validation; a first epoch of several is left out as warm-up."""
+        seconds = self._training_seconds[1:] or self._training_seconds
+        return round(images * len(seconds) / sum(seconds), 2) if seconds else None
 
     def _worth_saving(self) -> bool:
         if self.every is not None:
@@ -142,6 +155,20 @@ class Recorder(keras.callbacks.Callback):
             size = sum(value.nbytes for value in self.best)
             cost = 4 * size / _DISK_SPEED  # weights, two moments, best weights
         return time.monotonic() - self._saved_at >= cost / CHECKPOINT_SHARE
+
+
+def changing_variables(model: keras.Model) -> list[Any]:
+    """Variables that training may change: those of trainable layers, and states of random ones.
+
+    Frozen weights are left out, so that a frozen AlexNet's 228 MB are not copied at every better
+    epoch.
+    """
+    return [
+        variable
+        for layer in model.layers
+        if layer.trainable or not layer.weights
+        for variable in layer.variables
+    ]
 
 
 def snapshot(variables: list[Any], into: Arrays | None = None) -> Arrays:

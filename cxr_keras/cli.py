@@ -240,6 +240,13 @@ def _blocks(ctx: click.Context, param: click.Parameter, value: str | None) -> st
     callback=_blocks,
     help="Train pretrained weights too: all of them, or the last N blocks.",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
+    default="float32",
+    show_default=True,
+    help="Mixed precision is for GPUs, which are used without being told.",
+)
 @sampling_options
 @click.option("--name", help="Of the run folder  [default: MODEL-epEPOCHS-lrLR]")
 @click.option(
@@ -254,6 +261,11 @@ def _blocks(ctx: click.Context, param: click.Parameter, value: str | None) -> st
     "--checkpoint-every",
     type=click.IntRange(min=1),
     help="Epochs between checkpoints  [default: as often as costs 5% of the time]",
+)
+@click.option(
+    "--feature-cache/--no-feature-cache",
+    default=True,
+    help="Run a frozen part once per image, not once per epoch  [default: yes]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a run folder of the same name.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")

@@ -139,12 +139,14 @@ def evaluate_predictions(
 def predict_side(model: Any, side: PreparedSplit) -> np.ndarray:
     """Probabilities of every image of one side, float32 (n, 15), in its order."""
     result = np.zeros((len(side), len(LABELS)), dtype="float32")
-    with progress_bar("Running the network", len(side)) as bar:
+    from cxr_keras.kernels import keep_memory, native_kernels
+
+    keep_memory()
+    with progress_bar("Running the network", len(side)) as bar, native_kernels(model):
         for start in range(0, len(side), BATCH_SIZE):
-            rows = side.index[start : start + BATCH_SIZE]
-            pixels = side.pixels[rows][..., np.newaxis]
-            result[start : start + len(rows)] = model.predict_on_batch(pixels)
-            bar.advance(len(rows))
+            inputs = side.batch(slice(start, start + BATCH_SIZE))
+            result[start : start + len(inputs)] = model.predict_on_batch(inputs)
+            bar.advance(len(inputs))
     return result
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cxr_keras.errors import CxrError
+from cxr_keras.progress import notice
 
 CACHE_VARIABLE = "CXR_KERAS_CACHE"
 
@@ -68,6 +69,29 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         os.rename(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def build_once(folder: Path, write: Callable[[Path], None], *, waiting: str) -> None:
+    """Make `folder` unless it is there: `write` fills a temporary one that then gets its name.
+
+    Two processes share the work: the second says `waiting` and waits for the first. What a killed
+    one left half-written is removed.
+    """
+    import filelock
+
+    lock = filelock.FileLock(folder.with_suffix(".lock"))
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        notice(waiting)
+        lock.acquire()
+    try:
+        if not folder.exists():
+            remove_leftovers(folder)
+            with atomic_folder(folder) as temporary:
+                write(temporary)
+    finally:
+        lock.release()
 
 
 def remove_leftovers(target: Path) -> None:

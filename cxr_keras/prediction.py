@@ -67,8 +67,11 @@ def predict(
             "This network was trained on phantoms (synthetic drawings): "
             "what it calls on a radiograph means nothing."
         )
+    from cxr_keras.kernels import keep_memory, native_kernels
+
+    keep_memory()
     rows = []
-    with progress_bar("Reading radiographs", len(files)) as bar:
+    with progress_bar("Reading radiographs", len(files)) as bar, native_kernels(model):
         for row in predict_files(model, files, card=card):
             rows.append(row)
             if heatmaps is not None and not row.error:

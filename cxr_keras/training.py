@@ -16,13 +16,14 @@ import keras
 import numpy as np
 import pandas as pd
 
-from cxr_keras import __version__, artifacts, metrics, plots
-from cxr_keras.callbacks import EpochSeed, ProgressLog, Recorder, assign
+from cxr_keras import __version__, artifacts, frozen, metrics, plots
+from cxr_keras.callbacks import EpochSeed, ProgressLog, Recorder
 from cxr_keras.data import phantom, sampling
 from cxr_keras.data.loader import RadiographLoader
-from cxr_keras.data.preparation import Prepared, prepare
+from cxr_keras.data.preparation import Prepared, PreparedSplit, prepare
 from cxr_keras.errors import CxrError, RunError
 from cxr_keras.evaluation import Evaluation, evaluate_model
+from cxr_keras.kernels import keep_memory, native_kernels
 from cxr_keras.labels import LABELS
 from cxr_keras.losses import LOSSES, get_loss
 from cxr_keras.models.blocks import LOGITS
@@ -32,6 +33,7 @@ from cxr_keras.optimizers import adam
 from cxr_keras.progress import notice, progress_bar
 
 RUNS_FOLDER = "saved_models"
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,15 @@ class TrainConfig:
             has such weights.
         fine_tune: of pretrained weights: None trains the head alone, a number the last blocks
             too, "all" everything.
+        precision: "float32", "mixed_bfloat16" or "mixed_float16"; for GPUs.
         split: "paper", "patient" or "official".
         per_class: images chosen for each label.
         seed: of the choice of images, the split, the weights, dropout and the batches.
         name: of the run folder; by default <model>-ep<epochs>-lr<lr>.
         folder: where run folders lie.
         checkpoint_every: epochs between checkpoints; by default as often as costs 5% of the time.
+        feature_cache: run the frozen part of a network once per image, not once per epoch; the
+            result is the same.
     """
 
     model: str
@@ -63,12 +68,14 @@ class TrainConfig:
     loss: str = "bce"
     weights: str | None = None
     fine_tune: str | int | None = None
+    precision: str = "float32"
     split: str = "paper"
     per_class: int = sampling.PER_CLASS
     seed: int = 42
     name: str | None = None
     folder: str = RUNS_FOLDER
     checkpoint_every: int | None = None
+    feature_cache: bool = True
 
     def __post_init__(self) -> None:
         for field in ("epochs", "batch_size", "per_class"):
@@ -78,6 +85,10 @@ class TrainConfig:
             raise CxrError(f"The learning rate must be above 0. Received: {self.lr}.")
         if self.loss not in LOSSES:
             get_loss(self.loss, np.zeros((1, len(LABELS))))
+        if self.precision not in PRECISIONS:
+            raise CxrError(
+                f"There is no precision {self.precision!r}. Choose one of: {', '.join(PRECISIONS)}."
+            )
         if self.seed < 0:
             raise CxrError(f"The seed must be 0 or more. Received: {self.seed}.")
 
@@ -166,6 +177,7 @@ def train(
     config = TrainConfig(model=model, data=str(data) if data else None, **settings)
     folder = config.run_folder
     begun = time.time()
+    keep_memory()
     keras.utils.set_random_seed(config.seed)
     network = _build(config)
     _open_folder(folder, config, overwrite=overwrite, resume=resume)
@@ -179,16 +191,22 @@ def train(
         folder / artifacts.HISTORY, folder / artifacts.CHECKPOINT, every=config.checkpoint_every
     )
     trained = time.time()
-    _fit(network, config, prepared, recorder, resume=resume)
+    trainer = _trainer(network, config, prepared)
+    _fit(trainer, config, recorder, resume=resume)
     seconds = time.time() - trained
-    return _finish(network, config, prepared, recorder, info, seconds=seconds, begun=begun)
+    return _finish(network, trainer, config, recorder, info, seconds=seconds, begun=begun)
 
 
 def _build(config: TrainConfig) -> keras.Model:
     """The network with its weights, the right layers frozen; says how many parameters train."""
     spec = get_spec(config.model)
     weights = config.weights or spec.default_weights
-    network = build_model(config.model, weights)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.precision)
+    try:
+        network = build_model(config.model, weights)
+    finally:
+        keras.config.set_dtype_policy(before)
     pretrained = weights != RANDOM
     count = freeze(network, spec, pretrained=pretrained, fine_tune=config.fine_tune)
     start = f"weights from {weights}" if pretrained else "random weights"
@@ -196,23 +214,41 @@ def _build(config: TrainConfig) -> keras.Model:
     return network
 
 
-def _fit(
-    network: keras.Model,
-    config: TrainConfig,
-    prepared: Prepared,
-    recorder: Recorder,
-    *,
-    resume: bool,
-) -> None:
-    """Train `network` in place and leave the best weights in it.
+@dataclass(frozen=True)
+class _Trainer:
+    """The part of a network that training runs: all of it, or what follows its frozen prefix.
 
-    The loss is taken on the logits (see `blocks.sigmoid_head`) by a second view of the same
-    layers; `network` itself is never compiled, so its file names no optimizer.
+    Attributes:
+        logits: what is trained; the loss is taken on logits (see `blocks.sigmoid_head`).
+        probabilities: the same with the sigmoid, for evaluation.
+        sides: the splits, as inputs of the two.
     """
-    trainer = keras.Model(network.input, network.get_layer(LOGITS).output)
-    trainer.compile(
+
+    logits: keras.Model
+    probabilities: keras.Model
+    sides: dict[str, PreparedSplit]
+
+
+def _trainer(network: keras.Model, config: TrainConfig, prepared: Prepared) -> _Trainer:
+    sides = {name: prepared.side(name) for name in sampling.SPLITS}
+    logits = network.get_layer(LOGITS).output
+    parts = frozen.cut(network) if config.feature_cache else None
+    if parts is None:
+        return _Trainer(keras.Model(network.input, logits), network, sides)
+    features = frozen.stored_features(parts, prepared)
+    stored = {name: frozen.with_features(side, features) for name, side in sides.items()}
+    return _Trainer(parts.rest(logits), parts.rest(network.output), {**stored})
+
+
+def _fit(trainer: _Trainer, config: TrainConfig, recorder: Recorder, *, resume: bool) -> None:
+    """Train in place and leave the best weights in the network.
+
+    The network itself is never compiled, so its file names no optimizer.
+    """
+    model, sides = trainer.logits, trainer.sides
+    model.compile(
         optimizer=adam(config.lr),
-        loss=get_loss(config.loss, prepared.side("train").truth),
+        loss=get_loss(config.loss, sides[sampling.TRAIN].truth),
         metrics=[
             _Precision(name="precision"),
             _Recall(name="recall"),
@@ -221,17 +257,18 @@ def _fit(
             ),
         ],
     )
-    batches = RadiographLoader(prepared.side("train"), config.batch_size, seed=config.seed)
+    batches = RadiographLoader(sides[sampling.TRAIN], config.batch_size, seed=config.seed)
     done = 0
     if resume and recorder.checkpoint_file.exists():
-        done = recorder.restore_checkpoint(trainer)
+        done = recorder.restore_checkpoint(model)
         notice(f"Resuming after epoch {done} of {config.epochs}.")
     if done < config.epochs:
         title = f"Training {config.model}"
-        with progress_bar(title, (config.epochs - done) * len(batches)) as bar:
-            trainer.fit(
+        steps = (config.epochs - done) * len(batches)
+        with progress_bar(title, steps) as bar, native_kernels(model):
+            model.fit(
                 batches,
-                validation_data=RadiographLoader(prepared.side("val"), config.batch_size),
+                validation_data=RadiographLoader(sides[sampling.VAL], config.batch_size),
                 epochs=config.epochs,
                 initial_epoch=done,
                 shuffle=False,
@@ -242,13 +279,13 @@ def _fit(
                     ProgressLog(bar, config.epochs),
                 ],
             )
-    assign(trainer.variables, lambda place: recorder.best[place])
+    recorder.restore_best(model)
 
 
 def _finish(
     network: keras.Model,
+    trainer: _Trainer,
     config: TrainConfig,
-    prepared: Prepared,
     recorder: Recorder,
     info: dict[str, Any],
     *,
@@ -262,8 +299,8 @@ def _finish(
     history = recorder.history_frame()
     figure = plots.loss_figure(history, title=folder.name, loss=config.loss, note=card.notice)
     plots.save_figure(figure, folder / artifacts.LOSS_PLOT)
-    test = prepared.side(sampling.TEST)
-    evaluation = evaluate_model(network, test, folder=folder, sentence=card.notice)
+    test = trainer.sides[sampling.TEST]
+    evaluation = evaluate_model(trainer.probabilities, test, folder=folder, sentence=card.notice)
     best = history.loc[history["val_loss"].idxmin()]
     info |= {
         "status": "done",
@@ -278,6 +315,7 @@ def _finish(
             for measure in metrics.MEASURES
         },
         "seconds": {"training": round(seconds, 1), "whole": round(time.time() - begun, 1)},
+        "images_per_second": recorder.images_per_second(len(trainer.sides[sampling.TRAIN])),
     }
     artifacts.write_run(folder, info)
     recorder.checkpoint_file.unlink(missing_ok=True)

@@ -104,7 +104,7 @@ def test_phantom_writes_a_folder(run_cli, tmp_path):
         (["train", "no_such_net"], 1, "There is no network called 'no_such_net'"),
         (["train", "alexnet_custom", "--epochs", "-3"], 2, "x>=1"),
         (["train", "alexnet_custom", "--lr", "0"], 2, "x>0"),
-        (["train", "alexnet_custom", "--data", "nowhere"], 1, "There is no data folder nowhere"),
+        (["prepare", "nowhere"], 1, "There is no data folder nowhere"),
         (["evaluate"], 2, "Give either RUN, or both --predictions and --truth"),
         (["evaluate", "nowhere"], 1, "There is no model file nowhere"),
         (["predict", "nowhere", "x.png"], 1, "There is no model file nowhere"),

@@ -35,7 +35,7 @@ def moved(before, after):
     ("fine_tune", "blocks"),
     [
         (None, ()),
-        (1, ("layer4",)),
+        pytest.param(1, ("layer4",), marks=pytest.mark.slow),
         pytest.param("all", get_spec("resnet18").blocks, marks=pytest.mark.slow),
     ],
 )

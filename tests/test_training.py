@@ -167,6 +167,21 @@ def test_a_stopped_run_resumes_to_the_same_history_and_weights(phantoms, whole, 
     assert all(name.endswith(".tmp") for name in leftovers)
 
 
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains_and_its_file_gives_float32(
+    tiny_model, phantoms, tmp_path, precision
+):
+    import keras
+
+    run = train(tiny_model, phantoms, epochs=2, precision=precision, folder=str(tmp_path))
+    assert run.history["loss"].notna().all()
+    assert keras.config.dtype_policy().name == "float32"
+    model = load_model(run.folder)
+    assert model.get_layer("conv1").compute_dtype == precision.removeprefix("mixed_")
+    assert {str(w.dtype) for w in model.get_layer("conv1").weights} == {"float32"}
+    assert str(model.output.dtype) == "float32"
+
+
 def test_resume_with_other_settings_is_refused(phantoms, tiny_model, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()

@@ -34,7 +34,13 @@ from cxr_keras.paths import CACHE_VARIABLE
 
 SHARED = Path(__file__).parents[2] / "shared"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-PORTED = ["alexnet", "densenet121", "resnet18", "vgg16", "vgg19"]
+PORTED = [
+    "alexnet",
+    "densenet121",
+    "resnet18",
+    "vgg16",
+    pytest.param("vgg19", marks=pytest.mark.slow),
+]
 HEAVY = {"vgg16", "vgg19"}  # 550 MB each: from memory and for one radiograph only
 
 # What torchvision publishes: file and parameters with 1000 classes

@@ -13,15 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
 import numpy as np
 import pandas as pd
 
 from cxr_keras.data.images import SIDE, read_image
 from cxr_keras.data.parallel import threaded_map
 from cxr_keras.errors import DataError, ImageError
-from cxr_keras.paths import atomic_folder, cache_folder, remove_leftovers
-from cxr_keras.progress import notice, progress_bar
+from cxr_keras.paths import build_once, cache_folder
+from cxr_keras.progress import progress_bar
 
 VERSION = 1  # of decoding and of the store's layout: raise it when either changes
 MAX_BAD_SHARE = 0.05
@@ -62,24 +61,15 @@ def open_store(paths: Sequence[str | Path]) -> PixelStore:
     """
     key = _key(paths)
     folder = cache_folder("pixels") / key
-    lock = filelock.FileLock(folder.with_suffix(".lock"))
+    waiting = "Another process is decoding the same images; waiting for it."
     try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        notice("Another process is decoding the same images; waiting for it.")
-        lock.acquire()
-    try:
-        if not folder.exists():
-            remove_leftovers(folder)
-            _write(folder, [Path(path) for path in paths])
+        build_once(folder, lambda new: _write(new, [Path(p) for p in paths]), waiting=waiting)
     except OSError as error:
         raise DataError(
             f"The pixel store {folder} cannot be written ({error.strerror or error}). "
             f"It needs {len(paths) * SIDE * SIDE / 1e9:.1f} GB; set $CXR_KERAS_CACHE to a "
             "folder with room."
         ) from error
-    finally:
-        lock.release()
     index = pd.read_csv(folder / _INDEX, dtype=str, keep_default_na=False)
     return PixelStore(folder, index)
 
@@ -102,28 +92,25 @@ def _key(paths: Sequence[str | Path]) -> str:
 
 
 def _write(folder: Path, paths: list[Path]) -> None:
-    def decode(path: Path) -> np.ndarray | ImageError:
+    def decode(row: int) -> ImageError | None:
         try:
-            return read_image(path)
+            store[row] = film = read_image(paths[row])
         except ImageError as error:
             return error
+        digests[row] = pixel_digest(film)
+        return None
 
     digests, errors = [""] * len(paths), [""] * len(paths)
-    with atomic_folder(folder) as temporary:
-        shape = (len(paths), SIDE, SIDE)
-        store = np.lib.format.open_memmap(temporary / _PIXELS, "w+", "uint8", shape)
-        with progress_bar("Decoding radiographs", len(paths)) as bar:
-            for row, film in enumerate(threaded_map(decode, paths)):
-                if isinstance(film, ImageError):
-                    errors[row] = str(film)
-                    _stop_if_too_many_bad(errors, len(paths))
-                else:
-                    store[row] = film
-                    digests[row] = pixel_digest(film)
-                bar.advance()
-        store.flush()
-        index = pd.DataFrame({"path": map(str, paths), "digest": digests, "error": errors})
-        index.to_csv(temporary / _INDEX, index=False)
+    store = np.lib.format.open_memmap(folder / _PIXELS, "w+", "uint8", (len(paths), SIDE, SIDE))
+    with progress_bar("Decoding radiographs", len(paths)) as bar:
+        for row, error in enumerate(threaded_map(decode, range(len(paths)))):
+            if error is not None:
+                errors[row] = str(error)
+                _stop_if_too_many_bad(errors, len(paths))
+            bar.advance()
+    store.flush()
+    index = pd.DataFrame({"path": map(str, paths), "digest": digests, "error": errors})
+    index.to_csv(folder / _INDEX, index=False)
 
 
 def _stop_if_too_many_bad(errors: list[str], total: int) -> None:

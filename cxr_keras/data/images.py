@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_PIXELS = 80_000_000  # four times the largest digital detectors; more is a mistake or a bomb
 
 _FORMATS = ("PNG", "JPEG")
+_ORIENTATION = 0x0112  # EXIF
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -28,7 +30,9 @@ def read_image(path: str | Path) -> np.ndarray:
             more than 80 megapixels. The message names the file.
     """
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        # from memory: Pillow's many small reads of a file would wait for the interpreter lock
+        content = io.BytesIO(Path(path).read_bytes())
+        with Image.open(content, formats=_FORMATS) as image:
             _check(image, path)
             grey = _to_grey(image)
     except ImageError:
@@ -65,7 +69,9 @@ def _check(image: Image.Image, path: str | Path) -> None:
 
 
 def _to_grey(image: Image.Image) -> Image.Image:
-    upright = ImageOps.exif_transpose(image)
+    upright = image
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I") or upright.mode == "F":
         return _from_deep(np.asarray(upright))
     if upright.mode in ("LA", "RGBA", "PA") or "transparency" in upright.info:
@@ -73,7 +79,7 @@ def _to_grey(image: Image.Image) -> Image.Image:
         black = Image.new("RGBA", coloured.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, coloured).convert("L")
     if upright.mode in ("1", "L"):
-        return upright.convert("L")
+        return upright if upright.mode == "L" else upright.convert("L")
     return upright.convert("RGB").convert("L")
 
 
@@ -91,6 +97,8 @@ def _centre_square(grey: Image.Image) -> np.ndarray:
     size = (max(SIDE, width * SIDE // shorter), max(SIDE, height * SIDE // shorter))
     if size != grey.size:
         grey = grey.resize(size, Image.Resampling.BILINEAR)
+    if size == (SIDE, SIDE):
+        return np.asarray(grey)
     left, top = (size[0] - SIDE) // 2, (size[1] - SIDE) // 2
     return np.asarray(grey.crop((left, top, left + SIDE, top + SIDE)))
 

@@ -43,8 +43,7 @@ class RadiographLoader(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = self._order[index * self.batch_size : (index + 1) * self.batch_size]
-        pixels = self.split.pixels[self.split.index[chosen]]
-        return pixels[..., np.newaxis], self.split.truth[chosen]
+        return self.split.batch(chosen), self.split.truth[chosen]
 
     def on_epoch_end(self) -> None:
         """Shuffle for the next epoch."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import filelock
 import numpy as np
 
 from cxr_keras.data.parallel import threaded_map
@@ -20,7 +19,7 @@ from cxr_keras.data.phantom.anatomy import GRID, SIZE, Mask, patient_chest, rend
 from cxr_keras.data.phantom.findings import SIGNS, add_findings
 from cxr_keras.errors import DataError
 from cxr_keras.labels import NO_FINDING, decode, encode
-from cxr_keras.paths import atomic_folder, cache_folder, remove_leftovers, write_text
+from cxr_keras.paths import atomic_folder, build_once, cache_folder, write_text
 from cxr_keras.progress import notice, progress_bar
 
 VERSION = 1  # of the drawings: raise it when any pixel changes
@@ -157,11 +156,12 @@ def default_phantoms() -> Path:
     """The default phantoms in the user's cache, drawn on first use."""
     key = f"v{VERSION}-{DEFAULT_COUNT}-seed{DEFAULT_SEED}"
     folder = cache_folder("phantoms") / key
-    with filelock.FileLock(folder.with_suffix(".lock")):
-        if not folder.exists():
-            remove_leftovers(folder)
-            notice(f"Drawing {DEFAULT_COUNT} phantom radiographs into {folder} (once).")
-            write_phantoms(folder)
+
+    def write(temporary: Path) -> None:
+        notice(f"Drawing {DEFAULT_COUNT} phantom radiographs into {folder} (once).")
+        _write_films(temporary, plan_films(DEFAULT_COUNT, DEFAULT_SEED), DEFAULT_SEED)
+
+    build_once(folder, write, waiting="Another process is drawing the phantoms; waiting for it.")
     return folder
 
 

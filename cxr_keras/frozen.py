@@ -1,0 +1,136 @@
+"""The frozen part of a network, run once per image instead of once per image and epoch.
+
+The longest prefix of the graph whose layers are frozen and deterministic (no dropout, batch
+normalisation on its stored statistics) gives the same numbers for an image in every epoch. Its
+outputs are stored, memory-mapped, under a key made of its weights and of the pixels, and the rest
+of the network is trained on them. A grid of learning rates and lengths shares one store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from cxr_keras.data.preparation import Prepared, PreparedSplit
+from cxr_keras.kernels import native_kernels
+from cxr_keras.paths import build_once, cache_folder
+from cxr_keras.progress import notice, progress_bar
+
+VERSION = 1  # of the store's layout
+BATCH_SIZE = 32
+_FEATURES = "features.npy"
+
+
+@dataclass(frozen=True)
+class FrozenPrefix:
+    """A network cut in two where everything before is frozen and deterministic.
+
+    Attributes:
+        prefix: raw pixels → features.
+        tensor: where in the network the cut lies.
+    """
+
+    prefix: keras.Model
+    tensor: keras.KerasTensor
+
+    def rest(self, output: keras.KerasTensor) -> keras.Model:
+        """The other part: features → `output`, on the network's own layers and weights."""
+        return keras.Model(self.tensor, output)
+
+
+class FeatureSplit(PreparedSplit):
+    """One side of a split with stored features in place of pixels."""
+
+    def batch(self, places: Any) -> np.ndarray:
+        """Features of the films at `places`, float32 (B, …)."""
+        return self.pixels[self.index[places]]
+
+
+def cut(model: keras.Model) -> FrozenPrefix | None:
+    """Cut `model` after its longest frozen, deterministic prefix; None if no weight is in it.
+
+    The cut is a single tensor on which alone everything after it depends.
+    """
+    layers = {layer.name: layer for layer in model.layers}
+    parents = {name: _sources(layer) for name, layer in layers.items()}  # inputs come first
+    before: dict[str, set[str]] = {}
+    fixed: set[str] = set()
+    for name, sources in parents.items():
+        before[name] = set(sources).union(*(before[source] for source in sources))
+        if _is_fixed(layers[name]) and before[name] <= fixed:
+            fixed.add(name)
+    for name in (name for name in reversed(parents) if name in fixed):
+        inside = before[name] | {name}
+        outside = [other for other in parents if other not in inside]
+        bypassed = any(s in inside and s != name for other in outside for s in parents[other])
+        if outside and not bypassed:
+            if not any(layers[layer].weights for layer in inside):
+                return None
+            tensor = layers[name].output
+            return FrozenPrefix(keras.Model(model.input, tensor), tensor)
+    return None
+
+
+def stored_features(parts: FrozenPrefix, prepared: Prepared) -> np.ndarray:
+    """Features of every film of the pixel store, float32 (N, …), memory-mapped.
+
+    Row i belongs to row i of the pixel store. They are computed on first use; a second process
+    that asks for the same waits for the first.
+    """
+    assert prepared.store is not None
+    films = prepared.store.pixels
+    shape = (len(films), *parts.prefix.output.shape[1:])
+    folder = cache_folder("features") / _key(parts.prefix, prepared)
+    size = 4 * int(np.prod(shape)) / 1e6
+
+    def write(temporary: Path) -> None:
+        notice(
+            f"Running the frozen part once over {len(films):,} films: "
+            f"{size:,.1f} MB of features in {folder} (the store may be deleted at any time)."
+        )
+        out = np.lib.format.open_memmap(temporary / _FEATURES, "w+", "float32", shape)
+        with progress_bar("Frozen part", len(films)) as bar, native_kernels(parts.prefix):
+            for start in range(0, len(films), BATCH_SIZE):
+                batch = films[start : start + BATCH_SIZE][..., np.newaxis]
+                out[start : start + len(batch)] = parts.prefix.predict_on_batch(batch)
+                bar.advance(len(batch))
+        out.flush()
+
+    build_once(folder, write, waiting="Another process runs the same frozen part; waiting for it.")
+    return np.load(folder / _FEATURES, mmap_mode="r")
+
+
+def with_features(side: PreparedSplit, features: np.ndarray) -> FeatureSplit:
+    """The same side of a split, with features in place of pixels."""
+    return FeatureSplit(side.rows, features, side.index, side.truth)
+
+
+def _is_fixed(layer: keras.Layer) -> bool:
+    """Whether a layer gives the same output for the same input in every epoch."""
+    random = getattr(layer, "seed_generator", None) is not None and getattr(layer, "rate", 1) > 0
+    return not layer.trainable_weights and not random
+
+
+def _sources(layer: keras.Layer) -> list[str]:
+    """Names of the layers whose outputs a layer takes."""
+    return [
+        tensor._keras_history.operation.name for tensor in layer._inbound_nodes[0].input_tensors
+    ]
+
+
+def _key(prefix: keras.Model, prepared: Prepared) -> str:
+    """A digest of the prefix's graph and weights, the backend, and the films' pixels."""
+    assert prepared.store is not None
+    digest = hashlib.sha256(f"features v{VERSION} {keras.backend.backend()}".encode())
+    for layer in prefix.layers:
+        config = {k: v for k, v in layer.get_config().items() if k != "trainable"}
+        digest.update(repr((type(layer).__name__, config)).encode())
+    for weight in prefix.weights:
+        digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight.value)).tobytes())
+    digest.update(prepared.store.folder.name.encode())
+    return digest.hexdigest()[:20]

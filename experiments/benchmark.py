@@ -1,0 +1,185 @@
+r"""Every job side by side with a plain PyTorch loop, in one run on the same machine and films.
+
+python experiments/benchmark.py --data ../shared/nih-sample \
+    --reference ../shared/bench/torch_reference.py
+
+Whole jobs are whole processes, from start to exit and from an empty cache; "images/s" is steady
+training speed without validation. The loop gets the 192 films that are cxr-keras's training and
+validation split; cxr-keras evaluates the other 48 besides. Writes benchmark.csv beside this file.
+"""
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+RATES = ("0.001", "0.0005")
+
+
+class Bench:
+    """Where things are, and how each side is run."""
+
+    def __init__(self, data: Path, reference: Path, work: Path):
+        self.data, self.reference, self.work = data, reference, work
+        self.runs = 0
+
+    def ours(self, *args: str, cache: str | None = None) -> tuple[float, dict]:
+        """`cxr-keras train …` with an empty cache (or `cache`): wall seconds and run.json."""
+        self.runs += 1
+        out = self.work / f"run{self.runs}"
+        environment = os.environ | {"CXR_KERAS_CACHE": cache or str(self.work / f"c{self.runs}")}
+        command = [sys.executable, "-m", "cxr_keras", "train", *args, "--data", str(self.data)]
+        command += ["--output-dir", str(out), "--name", "run"]
+        begun = time.monotonic()
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+        return time.monotonic() - begun, json.loads((out / "run" / "run.json").read_text())
+
+    def loop(self, *args: str) -> tuple[float, dict]:
+        """The plain loop: wall seconds and what it printed."""
+        command = [sys.executable, str(self.reference), *args, "--limit", "192"]
+        command += ["--images", str(self.data / "images")]
+        command += ["--csv", str(self.data / "Data_Entry_2017_v2020.csv")]
+        begun = time.monotonic()
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return time.monotonic() - begun, json.loads(done.stdout)
+
+    def weights(self, name: str) -> str:
+        """A torchvision-like file of random weights: the same work as ImageNet's."""
+        path = self.work / f"{name}.pth"
+        if not path.exists():
+            sys.path.insert(0, str(HERE.parent / "tests"))
+            import torch
+            from torchvision_nets import original
+
+            torch.save(original(name, classes=1000).state_dict(), path)
+        return str(path)
+
+
+def full(bench: Bench, optimizer: str) -> tuple[float, float]:
+    """Steady images/s of alexnet_custom, all layers."""
+    ours = bench.ours("alexnet_custom", "--epochs", "3")[1]["images_per_second"]
+    options = ["full", "--model", "alexnet_custom", "--epochs", "3", "--optimizer", optimizer]
+    return ours, bench.loop(*options)[1]["images_per_second"]
+
+
+def frozen(bench: Bench, model: str) -> tuple[float, float]:
+    """Whole commands a second: 30 epochs of a frozen network."""
+    weights = bench.weights(model)
+    ours, _ = bench.ours(model, "--epochs", "30", "--weights", weights)
+    loop, _ = bench.loop("frozen", "--model", model, "--epochs", "30")
+    return 1 / ours, 1 / loop
+
+
+def grid(bench: Bench) -> tuple[float, float]:
+    """The report's six frozen runs as one batch, six commands on one cache."""
+    jobs = [("alexnet", "15"), ("alexnet", "30"), ("resnet18", "15")]
+    ours = loop = 0.0
+    for model, epochs in jobs:
+        weights = bench.weights(model)
+        for rate in RATES:
+            options = [model, "--epochs", epochs, "--lr", rate, "--weights", weights]
+            ours += bench.ours(*options, cache=str(bench.work / "grid"))[0]
+            loop += bench.loop("frozen", "--model", model, "--epochs", epochs, "--lr", rate)[0]
+    return 1 / ours, 1 / loop
+
+
+def decode_rate(films: list[Path]) -> float:
+    """Films a second that bare Pillow decodes on one core."""
+    from PIL import Image
+
+    begun = time.perf_counter()
+    for path in films:
+        with Image.open(path) as image:
+            image.load()
+    return len(films) / (time.perf_counter() - begun)
+
+
+def prepare_rate(bench: Bench) -> tuple[float, float]:
+    """Films a second into the pixel store, and (cores × bare Pillow on one core)."""
+    os.environ["CXR_KERAS_CACHE"] = str(bench.work / "prepare")
+    from cxr_keras.data.cache import open_store
+    from cxr_keras.data.parallel import usable_cores
+
+    films = sorted((bench.data / "images").iterdir())
+    decode_rate(films)  # warms the page cache for both
+    bare = decode_rate(films)
+    begun = time.perf_counter()
+    open_store(films)
+    return len(films) / (time.perf_counter() - begun), usable_cores() * bare
+
+
+def predict_rate(bench: Bench) -> tuple[float, float]:
+    """Films a second from PNG to row, and 1 / (1/decode + 1/network), each alone on all cores."""
+    from cxr_keras.kernels import keep_memory, native_kernels
+    from cxr_keras.models.registry import build_model
+
+    model = build_model("alexnet_custom")
+    films = sorted((bench.data / "images").iterdir())
+    keep_memory()
+    with native_kernels(model):
+        return _predict_rate(model, films)
+
+
+def _predict_rate(model: Any, films: list[Path]) -> tuple[float, float]:
+    import numpy as np
+
+    from cxr_keras.artifacts import Card
+    from cxr_keras.data.images import read_image
+    from cxr_keras.data.parallel import threaded_map
+    from cxr_keras.prediction import BATCH_SIZE, predict_files
+
+    list(predict_files(model, films[:32], card=Card()))
+    begun = time.perf_counter()
+    pixels = list(threaded_map(read_image, films))
+    decode = time.perf_counter() - begun
+    begun = time.perf_counter()
+    for start in range(0, len(pixels), BATCH_SIZE):
+        model.predict_on_batch(np.stack(pixels[start : start + BATCH_SIZE])[..., None])
+    network = time.perf_counter() - begun
+    begun = time.perf_counter()
+    list(predict_files(model, films, card=Card()))
+    return len(films) / (time.perf_counter() - begun), len(films) / (decode + network)
+
+
+ROWS: dict[str, tuple[str, float, Callable[[Bench], tuple[float, float]]]] = {
+    "full": ("alexnet_custom, all layers, images/s, default Adam", 1.4, lambda b: full(b, "adam")),
+    "full-fused": ("the same, loop with fused Adam", 1.1, lambda b: full(b, "adam-fused")),
+    "alexnet": ("alexnet frozen, 30 epochs, whole command", 6, lambda b: frozen(b, "alexnet")),
+    "resnet18": ("resnet18 frozen, 30 epochs, whole command", 15, lambda b: frozen(b, "resnet18")),
+    "grid": ("the report's six frozen runs", 12, grid),
+    "prepare": ("prepare, images/s over cores × bare Pillow", 0.85, prepare_rate),
+    "predict": ("predict, images/s over decode and network alone", 0.9, predict_rate),
+}
+
+
+def main() -> None:
+    """Run the rows and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--reference", type=Path, required=True, help="torch_reference.py")
+    parser.add_argument("--rows", default=",".join(ROWS), help="which rows, by name")
+    parser.add_argument("--out", type=Path, default=HERE / "benchmark.csv")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as work, arguments.out.open("w", newline="") as file:
+        bench = Bench(arguments.data, arguments.reference, Path(work))
+        writer = csv.writer(file)
+        writer.writerow(("job", "ours_per_second", "reference_per_second", "ratio", "at_least"))
+        for name in arguments.rows.split(","):
+            job, bar, measure = ROWS[name]
+            ours, reference = measure(bench)
+            row = (job, f"{ours:.5g}", f"{reference:.5g}", f"{ours / reference:.2f}", bar)
+            print(*row, sep="\t", flush=True)
+            writer.writerow(row)
+            file.flush()
+
+
+if __name__ == "__main__":
+    main()
