@@ -167,9 +167,18 @@ def get_loss(name: str, truth: np.ndarray) -> keras.losses.Loss:
     Raises:
         CxrError: no such loss; the message lists those there are.
     """
+    check_loss(name)
+    return LOSSES[name](truth)
+
+
+def check_loss(name: str) -> None:
+    """Refuse a name that is none of `LOSSES`.
+
+    Raises:
+        CxrError: with those there are.
+    """
     if name not in LOSSES:
         raise CxrError(f"There is no loss {name!r}. Choose one of: {', '.join(LOSSES)}.")
-    return LOSSES[name](truth)
 
 
 def _log_terms(logits: Any) -> tuple[Any, Any]:

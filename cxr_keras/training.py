@@ -2,109 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import platform
-import shutil
 import time
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import pandas as pd
 
-from cxr_keras import __version__, artifacts, frozen, metrics, plots
+from cxr_keras import artifacts, frozen, metrics, plots
 from cxr_keras.callbacks import EpochSeed, ProgressLog, Recorder
-from cxr_keras.data import phantom, sampling
+from cxr_keras.config import TrainConfig
+from cxr_keras.data import sampling
 from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import Prepared, PreparedSplit, prepare
-from cxr_keras.errors import CxrError, RunError
 from cxr_keras.evaluation import Evaluation, evaluate_model
 from cxr_keras.kernels import keep_memory, native_kernels
 from cxr_keras.labels import LABELS
-from cxr_keras.losses import LOSSES, get_loss
+from cxr_keras.losses import check_loss, get_loss
 from cxr_keras.models.blocks import LOGITS
 from cxr_keras.models.freezing import freeze
 from cxr_keras.models.registry import RANDOM, build_model, get_spec
 from cxr_keras.optimizers import adam
 from cxr_keras.progress import notice, progress_bar
-
-RUNS_FOLDER = "saved_models"
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Everything that decides a run. The same values on the same machine: the same weights.
-
-    Attributes:
-        model: a registered network.
-        data: a folder in NIH's layout; None for the default (see `resolve_data`).
-        epochs, lr, batch_size: of Adam.
-        loss: one of `losses.LOSSES`.
-        weights: "imagenet", "none" or a torchvision `.pth`; None for "imagenet" where the network
-            has such weights.
-        fine_tune: of pretrained weights: None trains the head alone, a number the last blocks
-            too, "all" everything.
-        precision: "float32", "mixed_bfloat16" or "mixed_float16"; for GPUs.
-        split: "paper", "patient" or "official".
-        per_class: images chosen for each label.
-        seed: of the choice of images, the split, the weights, dropout and the batches.
-        name: of the run folder; by default <model>-ep<epochs>-lr<lr>.
-        folder: where run folders lie.
-        checkpoint_every: epochs between checkpoints; by default as often as costs 5% of the time.
-        feature_cache: run the frozen part of a network once per image, not once per epoch; the
-            result is the same.
-    """
-
-    model: str
-    data: str | None = None
-    epochs: int = 30
-    lr: float = 5e-4
-    batch_size: int = 16
-    loss: str = "bce"
-    weights: str | None = None
-    fine_tune: str | int | None = None
-    precision: str = "float32"
-    split: str = "paper"
-    per_class: int = sampling.PER_CLASS
-    seed: int = 42
-    name: str | None = None
-    folder: str = RUNS_FOLDER
-    checkpoint_every: int | None = None
-    feature_cache: bool = True
-
-    def __post_init__(self) -> None:
-        for field in ("epochs", "batch_size", "per_class"):
-            if getattr(self, field) < 1:
-                raise CxrError(f"{field} must be 1 or more. Received: {getattr(self, field)}.")
-        if not 0 < self.lr < float("inf"):
-            raise CxrError(f"The learning rate must be above 0. Received: {self.lr}.")
-        if self.loss not in LOSSES:
-            get_loss(self.loss, np.zeros((1, len(LABELS))))
-        if self.precision not in PRECISIONS:
-            raise CxrError(
-                f"There is no precision {self.precision!r}. Choose one of: {', '.join(PRECISIONS)}."
-            )
-        if self.seed < 0:
-            raise CxrError(f"The seed must be 0 or more. Received: {self.seed}.")
-
-    @property
-    def run_folder(self) -> Path:
-        """Where this run's files go."""
-        default = f"{self.model}-ep{self.epochs}-lr{self.lr:g}"
-        return Path(self.folder) / (self.name or default)
-
-    def settings(self) -> dict[str, Any]:
-        """The values that a resumed run must share."""
-        return {
-            name: value
-            for name, value in dataclasses.asdict(self).items()
-            if name not in ("name", "folder", "checkpoint_every")
-        }
+from cxr_keras.run_folder import open_folder, run_info
 
 
 @dataclass(frozen=True)
@@ -179,13 +101,14 @@ def train(
     begun = time.time()
     keep_memory()
     keras.utils.set_random_seed(config.seed)
+    check_loss(config.loss)
     network = _build(config)
-    _open_folder(folder, config, overwrite=overwrite, resume=resume)
+    open_folder(folder, config, overwrite=overwrite, resume=resume)
     prepared = prepare(
         config.data, per_class=config.per_class, split=config.split, seed=config.seed
     )
     _say_sizes(prepared)
-    info = _run_info(config, prepared)
+    info = run_info(config, prepared)
     artifacts.write_run(folder, info)
     recorder = Recorder(
         folder / artifacts.HISTORY, folder / artifacts.CHECKPOINT, every=config.checkpoint_every
@@ -320,74 +243,6 @@ def _finish(
     artifacts.write_run(folder, info)
     recorder.checkpoint_file.unlink(missing_ok=True)
     return Run(folder, history, evaluation, info)
-
-
-def _open_folder(folder: Path, config: TrainConfig, *, overwrite: bool, resume: bool) -> None:
-    if overwrite and resume:
-        raise RunError("--overwrite and --resume exclude each other; give one of them.")
-    if folder.exists() and not overwrite and not resume:
-        raise RunError(
-            f"The run folder {folder} exists. Give --resume to go on with it, --overwrite to "
-            "replace it, or --name for another."
-        )
-    if folder.exists() and resume:
-        _check_same_run(folder, config)
-        return
-    try:
-        if folder.exists():
-            artifacts.read_run(folder)  # only a run folder is ever deleted
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise RunError(
-            f"The run folder {folder} cannot be made ({error.strerror}). "
-            "Give --output-dir with a folder that you can write."
-        ) from error
-
-
-def _check_same_run(folder: Path, config: TrainConfig) -> None:
-    if not (folder / artifacts.RUN).exists():
-        return  # stopped before anything was written
-    before = artifacts.read_run(folder)
-    if before.get("status") == "done":
-        raise RunError(f"The run {folder} is finished; there is nothing to resume.")
-    now = config.settings()
-    old = before.get("settings", {})
-    changed = [
-        f"{name} {old.get(name)!r} → {now[name]!r}" for name in now if old.get(name) != now[name]
-    ]
-    if changed:
-        raise RunError(
-            f"The run {folder} was begun with other settings ({', '.join(changed)}). "
-            "Resume it with the same ones, or give --overwrite."
-        )
-
-
-def _run_info(config: TrainConfig, prepared: Prepared) -> dict[str, Any]:
-    """run.json as it stands when training begins."""
-    packages = ("keras", "torch", "numpy", "pandas", "pillow", "scikit-learn")
-    sizes = prepared.manifest["split"].value_counts()
-    return {
-        "status": "running",
-        "notice": phantom.NOTICE if prepared.phantoms else "",
-        "settings": config.settings(),
-        "data": {
-            "root": str(prepared.root.resolve()),
-            "phantoms": prepared.phantoms,
-            "fingerprint": prepared.fingerprint,
-            "per_class": config.per_class,
-            "split": config.split,
-            "seed": config.seed,
-            "sizes": {name: int(sizes[name]) for name in sampling.SPLITS},
-            "shared_patients": sampling.shared_patients(prepared.manifest),
-        },
-        "versions": {
-            "cxr-keras": __version__,
-            "python": platform.python_version(),
-            "backend": keras.backend.backend(),
-            **{name: version(name) for name in packages},
-        },
-    }
 
 
 def _say_sizes(prepared: Prepared) -> None:

@@ -1,0 +1,93 @@
+"""What commands share: exit codes, options, and the checks of their values."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from cxr_keras.errors import CxrError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+SPLIT_CHOICE = click.Choice(["paper", "patient", "official"])
+FOLDER = click.Path(file_okay=False, path_type=Path)
+INTERRUPTED = 130
+
+
+class Group(click.Group):
+    """Turns a `CxrError` into its one sentence and exit code 1, Ctrl-C into 130."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line."""
+        try:
+            return super().main(*args, **(kwargs | {"standalone_mode": False}))
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("Interrupted; what was finished is kept.", err=True)
+            sys.exit(INTERRUPTED)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run one command."""
+        try:
+            return super().invoke(ctx)
+        except CxrError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(1)
+
+
+def data_option(command: Command) -> Command:
+    """The --data option that several commands share."""
+    return click.option("--data", type=FOLDER, help="Data folder in NIH's layout.")(command)
+
+
+def sampling_options(command: Command) -> Command:
+    """Options of the choice of images, shared by prepare and train."""
+    options = [
+        click.option(
+            "--per-class",
+            type=click.IntRange(min=1),
+            default=300,
+            show_default=True,
+            help="Images chosen for each label.",
+        ),
+        click.option(
+            "--split",
+            type=SPLIT_CHOICE,
+            default="paper",
+            show_default=True,
+            help="paper: by image, as the report; patient: no patient on two sides; "
+            "official: NIH's lists.",
+        ),
+        click.option(
+            "--seed",
+            type=click.IntRange(min=0),
+            default=42,
+            show_default=True,
+            help="Of everything that is drawn by lot.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def fine_tune_blocks(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> str | int | None:
+    """The value of --fine-tune: None, "all" or a number of blocks."""
+    if value is None or value == "all":
+        return value
+    if not value.isdigit() or int(value) < 1:
+        raise click.BadParameter(
+            f"{value!r} is not a number of blocks. Give --fine-tune last, or --fine-tune N.",
+            ctx=ctx,
+            param=param,
+        )
+    return int(value)

@@ -1,0 +1,91 @@
+"""The run folder: made or refused before training, described in run.json."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from cxr_keras import __version__, artifacts
+from cxr_keras.config import TrainConfig
+from cxr_keras.data import phantom, sampling
+from cxr_keras.data.preparation import Prepared
+from cxr_keras.errors import RunError
+
+
+def open_folder(folder: Path, config: TrainConfig, *, overwrite: bool, resume: bool) -> None:
+    """Make the folder of a new run, or check that an old one is the run to go on with.
+
+    Raises:
+        RunError: it exists and neither option was given, or it is finished, another run's, no run
+            folder at all, or not writable.
+    """
+    if overwrite and resume:
+        raise RunError("--overwrite and --resume exclude each other; give one of them.")
+    if folder.exists() and not overwrite and not resume:
+        raise RunError(
+            f"The run folder {folder} exists. Give --resume to go on with it, --overwrite to "
+            "replace it, or --name for another."
+        )
+    if folder.exists() and resume:
+        _check_same_run(folder, config)
+        return
+    try:
+        if folder.exists():
+            artifacts.read_run(folder)  # only a run folder is ever deleted
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise RunError(
+            f"The run folder {folder} cannot be made ({error.strerror}). "
+            "Give --output-dir with a folder that you can write."
+        ) from error
+
+
+def _check_same_run(folder: Path, config: TrainConfig) -> None:
+    if not (folder / artifacts.RUN).exists():
+        return  # stopped before anything was written
+    before = artifacts.read_run(folder)
+    if before.get("status") == "done":
+        raise RunError(f"The run {folder} is finished; there is nothing to resume.")
+    now = config.settings()
+    old = before.get("settings", {})
+    changed = [
+        f"{name} {old.get(name)!r} → {now[name]!r}" for name in now if old.get(name) != now[name]
+    ]
+    if changed:
+        raise RunError(
+            f"The run {folder} was begun with other settings ({', '.join(changed)}). "
+            "Resume it with the same ones, or give --overwrite."
+        )
+
+
+def run_info(config: TrainConfig, prepared: Prepared) -> dict[str, Any]:
+    """run.json as it stands when training begins."""
+    packages = ("keras", "torch", "numpy", "pandas", "pillow", "scikit-learn")
+    sizes = prepared.manifest["split"].value_counts()
+    return {
+        "status": "running",
+        "notice": phantom.NOTICE if prepared.phantoms else "",
+        "settings": config.settings(),
+        "data": {
+            "root": str(prepared.root.resolve()),
+            "phantoms": prepared.phantoms,
+            "fingerprint": prepared.fingerprint,
+            "per_class": config.per_class,
+            "split": config.split,
+            "seed": config.seed,
+            "sizes": {name: int(sizes[name]) for name in sampling.SPLITS},
+            "shared_patients": sampling.shared_patients(prepared.manifest),
+        },
+        "versions": {
+            "cxr-keras": __version__,
+            "python": platform.python_version(),
+            "backend": keras.backend.backend(),
+            **{name: version(name) for name in packages},
+        },
+    }
