@@ -28,7 +28,10 @@ class Group(click.Group):
             error.show()
             sys.exit(error.exit_code)
         except (click.Abort, KeyboardInterrupt):
-            click.echo("Interrupted; what was finished is kept.", err=True)
+            click.echo(
+                "Interrupted; what was finished is kept (a training goes on with --resume).",
+                err=True,
+            )
             sys.exit(INTERRUPTED)
 
     def invoke(self, ctx: click.Context) -> Any:
