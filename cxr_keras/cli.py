@@ -101,9 +101,7 @@ def prepare(data: Path | None, allow_missing: bool, out: Path | None, **recipe: 
     from cxr_keras.tables import frame_table
 
     done = preparation.prepare(data, allow_missing=allow_missing, out=out, **recipe)
-    counts = done.manifest["split"].value_counts()
-    sizes = " / ".join(f"{counts[name]:,} {name}" for name in sampling.SPLITS)
-    click.echo(f"{len(done.manifest):,} images: {sizes}\n")
+    click.echo(f"{len(done.manifest):,} images: {sampling.describe_sizes(done.manifest)}\n")
     click.echo(frame_table(sampling.label_counts(done.manifest)))
     shared = sampling.shared_patients(done.manifest)
     pairs = ", ".join(f"{pair} {number:,}" for pair, number in shared.items())

@@ -159,8 +159,9 @@ def _trainer(network: keras.Model, config: TrainConfig, prepared: Prepared) -> _
     if parts is None:
         return _Trainer(keras.Model(network.input, logits), network, sides)
     features = frozen.stored_features(parts, prepared)
-    stored = {name: frozen.with_features(side, features) for name, side in sides.items()}
-    return _Trainer(parts.rest(logits), parts.rest(network.output), {**stored})
+    for name, side in sides.items():
+        sides[name] = frozen.with_features(side, features)
+    return _Trainer(parts.rest(logits), parts.rest(network.output), sides)
 
 
 def _fit(trainer: _Trainer, config: TrainConfig, recorder: Recorder, *, resume: bool) -> None:
@@ -246,9 +247,8 @@ def _finish(
 
 
 def _say_sizes(prepared: Prepared) -> None:
-    sizes = prepared.manifest["split"].value_counts()
     shared = sampling.shared_patients(prepared.manifest)
-    text = " / ".join(f"{sizes[name]:,} {name}" for name in sampling.SPLITS)
+    text = sampling.describe_sizes(prepared.manifest)
     notice(f"{len(prepared.manifest):,} images, {prepared.split_kind} split: {text}.")
     if any(shared.values()):
         pairs = ", ".join(f"{number} {pair}" for pair, number in shared.items())

@@ -92,6 +92,12 @@ def shared_patients(manifest: pd.DataFrame) -> dict[str, int]:
     return {f"{a}/{b}": len(patients[a] & patients[b]) for a, b in pairs}
 
 
+def describe_sizes(manifest: pd.DataFrame) -> str:
+    """The sizes of the splits for people: "2,832 train / 709 val / 886 test"."""
+    sizes = manifest["split"].value_counts()
+    return " / ".join(f"{sizes[name]:,} {name}" for name in SPLITS)
+
+
 def label_counts(manifest: pd.DataFrame) -> pd.DataFrame:
     """Images of each label in each split: 15 rows, columns train, val, test, all."""
     truth = pd.DataFrame(encode_cells(manifest[FINDING_LABELS]), columns=list(LABELS))
