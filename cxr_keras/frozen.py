@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from cxr_keras.arrays import open_rows, row_writer, take_rows
 from cxr_keras.data.preparation import Prepared, PreparedSplit
 from cxr_keras.kernels import native_kernels
 from cxr_keras.paths import build_once, cache_folder
@@ -48,7 +49,7 @@ class FeatureSplit(PreparedSplit):
 
     def batch(self, places: Any) -> np.ndarray:
         """Features of the films at `places`, float32 (B, …)."""
-        return self.pixels[self.index[places]]
+        return take_rows(self.pixels, self.index[places])
 
 
 def cut(model: keras.Model) -> FrozenPrefix | None:
@@ -93,16 +94,19 @@ def stored_features(parts: FrozenPrefix, prepared: Prepared) -> np.ndarray:
             f"Running the frozen part once over {len(films):,} films: "
             f"{size:,.1f} MB of features in {folder} (the store may be deleted at any time)."
         )
-        out = np.lib.format.open_memmap(temporary / _FEATURES, "w+", "float32", shape)
-        with progress_bar("Frozen part", len(films)) as bar, native_kernels(parts.prefix):
+        with (
+            row_writer(temporary / _FEATURES, shape, "float32") as file,
+            progress_bar("Frozen part", len(films)) as bar,
+            native_kernels(parts.prefix),
+        ):
             for start in range(0, len(films), BATCH_SIZE):
-                batch = films[start : start + BATCH_SIZE][..., np.newaxis]
-                out[start : start + len(batch)] = parts.prefix.predict_on_batch(batch)
+                batch = take_rows(films, slice(start, start + BATCH_SIZE))[..., np.newaxis]
+                features = parts.prefix.predict_on_batch(batch)
+                file.write(np.asarray(features, dtype="float32").tobytes())
                 bar.advance(len(batch))
-        out.flush()
 
     build_once(folder, write, waiting="Another process runs the same frozen part; waiting for it.")
-    return np.load(folder / _FEATURES, mmap_mode="r")
+    return open_rows(folder / _FEATURES)
 
 
 def with_features(side: PreparedSplit, features: np.ndarray) -> FeatureSplit:

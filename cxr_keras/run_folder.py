@@ -17,28 +17,38 @@ from cxr_keras.data.preparation import Prepared
 from cxr_keras.errors import RunError
 
 
-def open_folder(folder: Path, config: TrainConfig, *, overwrite: bool, resume: bool) -> None:
-    """Make the folder of a new run, or check that an old one is the run to go on with.
+def check_folder(folder: Path, config: TrainConfig, *, overwrite: bool, resume: bool) -> None:
+    """Refuse, before any work is done, a folder that `open_folder` would refuse.
 
     Raises:
-        RunError: it exists and neither option was given, or it is finished, another run's, no run
-            folder at all, or not writable.
+        RunError: it exists and neither option was given, or it is finished, another run's, or no
+            run folder at all.
     """
     if overwrite and resume:
         raise RunError("--overwrite and --resume exclude each other; give one of them.")
-    if folder.exists() and not overwrite and not resume:
+    if not folder.exists():
+        return
+    if resume:
+        _check_same_run(folder, config)
+    elif overwrite:
+        artifacts.read_run(folder)  # only a run folder is ever deleted
+    else:
         raise RunError(
             f"The run folder {folder} exists. Give --resume to go on with it, --overwrite to "
             "replace it, or --name for another."
         )
-    if folder.exists() and resume:
-        _check_same_run(folder, config)
-        return
+
+
+def open_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
+    """Make the folder of a run that `check_folder` let pass; `overwrite` empties an old one.
+
+    Raises:
+        RunError: it cannot be made.
+    """
     try:
-        if folder.exists():
-            artifacts.read_run(folder)  # only a run folder is ever deleted
+        if folder.exists() and overwrite:
             shutil.rmtree(folder)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=resume)
     except OSError as error:
         raise RunError(
             f"The run folder {folder} cannot be made ({error.strerror}). "

@@ -17,16 +17,18 @@ from cxr_keras.config import TrainConfig
 from cxr_keras.data import sampling
 from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import Prepared, PreparedSplit, prepare
+from cxr_keras.epoch_metrics import EpochMetrics
 from cxr_keras.evaluation import Evaluation, evaluate_model
 from cxr_keras.kernels import keep_memory, native_kernels
-from cxr_keras.labels import LABELS
 from cxr_keras.losses import check_loss, get_loss
 from cxr_keras.models.blocks import LOGITS
 from cxr_keras.models.freezing import freeze
 from cxr_keras.models.registry import RANDOM, build_model, get_spec
 from cxr_keras.optimizers import adam
 from cxr_keras.progress import notice, progress_bar
-from cxr_keras.run_folder import open_folder, run_info
+from cxr_keras.run_folder import check_folder, open_folder, run_info
+
+VALIDATION_BATCH = 64  # at least: without gradients there is room, and weights are read less often
 
 
 @dataclass(frozen=True)
@@ -49,23 +51,6 @@ class Run:
     def metrics(self) -> pd.DataFrame:
         """The per-label table of the test split."""
         return self.evaluation.metrics
-
-
-class _OnLogits:
-    """Lets a Keras metric of probabilities watch a network that gives logits."""
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        return super().update_state(  # type: ignore[misc]
-            y_true, keras.ops.sigmoid(y_pred), sample_weight
-        )
-
-
-class _Precision(_OnLogits, keras.metrics.Precision):
-    """Precision over all labels of all images at probability 0.5."""
-
-
-class _Recall(_OnLogits, keras.metrics.Recall):
-    """Recall over all labels of all images at probability 0.5."""
 
 
 def train(
@@ -98,12 +83,13 @@ def train(
     """
     config = TrainConfig(model=model, data=str(data) if data else None, **settings)
     folder = config.run_folder
+    check_folder(folder, config, overwrite=overwrite, resume=resume)
     begun = time.time()
     keep_memory()
     keras.utils.set_random_seed(config.seed)
     check_loss(config.loss)
     network = _build(config)
-    open_folder(folder, config, overwrite=overwrite, resume=resume)
+    open_folder(folder, overwrite=overwrite, resume=resume)
     prepared = prepare(
         config.data, per_class=config.per_class, split=config.split, seed=config.seed
     )
@@ -173,15 +159,10 @@ def _fit(trainer: _Trainer, config: TrainConfig, recorder: Recorder, *, resume: 
     model.compile(
         optimizer=adam(config.lr),
         loss=get_loss(config.loss, sides[sampling.TRAIN].truth),
-        metrics=[
-            _Precision(name="precision"),
-            _Recall(name="recall"),
-            keras.metrics.AUC(
-                multi_label=True, num_labels=len(LABELS), from_logits=True, name="auc"
-            ),
-        ],
+        metrics=[EpochMetrics()],
     )
     batches = RadiographLoader(sides[sampling.TRAIN], config.batch_size, seed=config.seed)
+    validation_batch = max(config.batch_size, VALIDATION_BATCH)
     done = 0
     if resume and recorder.checkpoint_file.exists():
         done = recorder.restore_checkpoint(model)
@@ -192,7 +173,7 @@ def _fit(trainer: _Trainer, config: TrainConfig, recorder: Recorder, *, resume: 
         with progress_bar(title, steps) as bar, native_kernels(model):
             model.fit(
                 batches,
-                validation_data=RadiographLoader(sides[sampling.VAL], config.batch_size),
+                validation_data=RadiographLoader(sides[sampling.VAL], validation_batch),
                 epochs=config.epochs,
                 initial_epoch=done,
                 shuffle=False,

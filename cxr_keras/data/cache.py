@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cxr_keras.arrays import open_rows, row_writer
 from cxr_keras.data.images import SIDE, read_image
 from cxr_keras.data.parallel import threaded_map
 from cxr_keras.errors import DataError, ImageError
@@ -44,7 +45,7 @@ class PixelStore:
     @property
     def pixels(self) -> np.ndarray:
         """All films, uint8 (N, 256, 256), memory-mapped and read-only."""
-        return np.load(self.folder / _PIXELS, mmap_mode="r")
+        return open_rows(self.folder / _PIXELS)
 
     def bad(self) -> pd.DataFrame:
         """The files that could not be decoded: columns path, error."""
@@ -92,23 +93,27 @@ def _key(paths: Sequence[str | Path]) -> str:
 
 
 def _write(folder: Path, paths: list[Path]) -> None:
-    def decode(row: int) -> ImageError | None:
+    def decode(path: Path) -> np.ndarray | ImageError:
         try:
-            store[row] = film = read_image(paths[row])
+            return read_image(path)
         except ImageError as error:
             return error
-        digests[row] = pixel_digest(film)
-        return None
 
     digests, errors = [""] * len(paths), [""] * len(paths)
-    store = np.lib.format.open_memmap(folder / _PIXELS, "w+", "uint8", (len(paths), SIDE, SIDE))
-    with progress_bar("Decoding radiographs", len(paths)) as bar:
-        for row, error in enumerate(threaded_map(decode, range(len(paths)))):
-            if error is not None:
-                errors[row] = str(error)
+    nothing = np.zeros((SIDE, SIDE), "uint8")
+    with (
+        row_writer(folder / _PIXELS, (len(paths), SIDE, SIDE), "uint8") as file,
+        progress_bar("Decoding radiographs", len(paths)) as bar,
+    ):
+        for row, film in enumerate(threaded_map(decode, paths)):
+            if isinstance(film, ImageError):
+                errors[row] = str(film)
                 _stop_if_too_many_bad(errors, len(paths))
+                film = nothing
+            else:
+                digests[row] = pixel_digest(film)
+            file.write(film.tobytes())
             bar.advance()
-    store.flush()
     index = pd.DataFrame({"path": map(str, paths), "digest": digests, "error": errors})
     index.to_csv(folder / _INDEX, index=False)
 

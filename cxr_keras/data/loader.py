@@ -36,14 +36,17 @@ class RadiographLoader(keras.utils.PyDataset):
     ):
         super().__init__(**options)
         self.split, self.batch_size, self.seed = split, batch_size, seed
+        self._on_gpu = _trains_on_gpu()
         self.start_epoch(0)
 
     def __len__(self) -> int:
         return math.ceil(len(self.split) / self.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        """Batch number `index`, as arrays; on a GPU as tensors that are on their way there."""
         chosen = self._order[index * self.batch_size : (index + 1) * self.batch_size]
-        return self.split.batch(chosen), self.split.truth[chosen]
+        inputs, truth = self.split.batch(chosen), self.split.truth[chosen]
+        return (_to_gpu(inputs), _to_gpu(truth)) if self._on_gpu else (inputs, truth)
 
     def on_epoch_end(self) -> None:
         """Shuffle for the next epoch."""
@@ -57,3 +60,17 @@ class RadiographLoader(keras.utils.PyDataset):
         else:
             rng = np.random.default_rng([self.seed, epoch])
             self._order = rng.permutation(len(self.split))
+
+
+def _trains_on_gpu() -> bool:
+    """Whether Keras puts tensors on a CUDA device of torch's."""
+    if keras.backend.backend() != "torch":
+        return False
+    return bool(keras.ops.convert_to_tensor(0).device.type == "cuda")
+
+
+def _to_gpu(array: np.ndarray) -> Any:
+    """The array on the GPU, copied from pinned memory so that nothing waits for the copy."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(array)).pin_memory().to("cuda", non_blocking=True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_keras.arrays import take_rows
 from cxr_keras.data import cache, nih, phantom, sampling
 from cxr_keras.data.nih import FINDING_LABELS, IMAGE
 from cxr_keras.labels import encode_cells
@@ -43,7 +44,7 @@ class PreparedSplit:
 
     def batch(self, places: Any) -> np.ndarray:
         """Pixels of the films at `places` of this side, uint8 (B, 256, 256, 1)."""
-        return self.pixels[self.index[places]][..., np.newaxis]
+        return take_rows(self.pixels, self.index[places])[..., np.newaxis]
 
 
 @dataclass(frozen=True)

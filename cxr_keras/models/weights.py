@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,7 +113,9 @@ def load_state_dict(path: str | Path) -> dict[str, Any]:
     import torch
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+        )
     except Exception as error:  # torch raises anything from EOFError to UnpicklingError
         raise ModelError(_unreadable(path, error)) from error
     if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
@@ -198,21 +201,24 @@ def _to_keras(
     tensor: Any, layer: keras.Layer, pretrained: Pretrained, *, name: str, origin: str | Path
 ) -> np.ndarray:
     """One tensor in Keras's order of axes, its shape checked in PyTorch's."""
-    values: np.ndarray = tensor.detach().float().numpy()
+    values = tensor.detach().float()
     kernel = name.endswith(".weight") and not isinstance(layer, keras.layers.BatchNormalization)
     expected = _torch_shape(layer) if kernel else tuple(layer.weights[-1].shape)
-    if values.shape != expected:
+    if tuple(values.shape) != expected:
         raise ModelError(
-            f"{origin} does not fit: {name} has the shape {values.shape}, expected {expected}."
+            f"{origin} does not fit: {name} has the shape {tuple(values.shape)}, "
+            f"expected {expected}."
         )
-    if not kernel:
-        return values
-    if values.ndim == 4:
-        return values.transpose(2, 3, 1, 0)  # (out, in, height, width) → (height, width, in, out)
-    if layer.name in pretrained.flattened:
-        channels_first = values.reshape(len(values), *pretrained.flattened[layer.name])
-        values = channels_first.transpose(0, 2, 3, 1).reshape(len(values), -1)
-    return values.T
+    if kernel and values.ndim == 4:
+        values = values.permute(2, 3, 1, 0)  # (out, in, height, width) → (height, width, in, out)
+    elif kernel and layer.name in pretrained.flattened:
+        channels, *_ = pretrained.flattened[layer.name]  # then height and width
+        values = values.t().contiguous().reshape(channels, -1, len(values))
+        values = values.transpose(0, 1).reshape(-1, values.shape[-1])  # channels run fastest
+    elif kernel:
+        values = values.t()
+    transposed: np.ndarray = values.contiguous().numpy()  # torch copies on all cores
+    return transposed
 
 
 def _torch_shape(layer: keras.Layer) -> tuple[int, ...]:
