@@ -14,9 +14,14 @@ from cxr_keras.labels import FINDINGS, LABELS
 
 if TYPE_CHECKING:
     from cxr_keras.artifacts import load_model
+    from cxr_keras.assessment import assess
+    from cxr_keras.comparison import compare
+    from cxr_keras.ensembling import ensemble
     from cxr_keras.evaluation import evaluate
+    from cxr_keras.exploration import explore
     from cxr_keras.models.registry import build_model, register_model
     from cxr_keras.prediction import predict
+    from cxr_keras.recalibration import calibrate
     from cxr_keras.training import train
 
 __version__ = "0.1.0"
@@ -26,8 +31,13 @@ __all__ = [
     "LABELS",
     "CxrError",
     "__version__",
+    "assess",
     "build_model",
+    "calibrate",
+    "compare",
+    "ensemble",
     "evaluate",
+    "explore",
     "load_model",
     "predict",
     "register_model",
@@ -37,8 +47,13 @@ __all__ = [
 # Public names whose modules import Keras: they are loaded on first use, so that
 # `cxr-keras --help` answers at once.
 _LAZY = {
+    "assess": "cxr_keras.assessment",
     "build_model": "cxr_keras.models.registry",
+    "calibrate": "cxr_keras.recalibration",
+    "compare": "cxr_keras.comparison",
+    "ensemble": "cxr_keras.ensembling",
     "evaluate": "cxr_keras.evaluation",
+    "explore": "cxr_keras.exploration",
     "load_model": "cxr_keras.artifacts",
     "predict": "cxr_keras.prediction",
     "register_model": "cxr_keras.models.registry",

@@ -1,17 +1,23 @@
 """Files that a trained network leaves: `model.keras` with its card inside, and the run folder.
 
 The card is a member `card.json` of the `.keras` zip: labels, thresholds, what data the network
-was trained on and how. Keras ignores it, so the file loads with a bare `load_model` anywhere.
+was trained on and how. Beside it `trained_on.txt` lists the digests of the films it was trained
+on. Keras ignores both, so the file loads with a bare `load_model` anywhere.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from cxr_keras.calibration import Scaling
 from cxr_keras.data.images import SIDE
 from cxr_keras.errors import ModelError, RunError
 from cxr_keras.labels import LABELS
@@ -20,10 +26,11 @@ from cxr_keras.paths import atomic_file, write_text
 if TYPE_CHECKING:
     import keras
 
-CARD_MEMBER = "card.json"
+CARD_MEMBER, TRAINED_MEMBER = "card.json", "trained_on.txt"
 CARD_FORMAT = "cxr-keras card 1"
 MODEL, HISTORY, PREDICTIONS = "model.keras", "history.csv", "predictions.csv"
-METRICS, RUN, LOSS_PLOT, CHECKPOINT = "metrics.csv", "run.json", "loss.png", "checkpoint.npz"
+VAL_PREDICTIONS, RUN = "predictions_val.csv", "run.json"
+LOSS_PLOT, CHECKPOINT = "loss.png", "checkpoint.npz"
 
 
 @dataclass(frozen=True)
@@ -32,17 +39,27 @@ class Card:
 
     Attributes:
         labels: names of the outputs, in order.
-        thresholds: per output; a label is called at or above it.
-        data: the training data: root, fingerprint, phantoms, per_class, split, seed, sizes.
+        thresholds: per output; a label is called at or above it. Chosen on the validation split.
+        scaling: makes the outputs calibrated probabilities, see `calibration.Scaling`; empty
+            for none.
+        data: the training data: root, fingerprint, phantoms, per_class, split, split_digest,
+            seed, sizes, base_rates.
         settings: how it was trained.
         notice: a sentence that belongs beside every result, empty if none does.
     """
 
     labels: tuple[str, ...] = LABELS
     thresholds: tuple[float, ...] = (0.5,) * len(LABELS)
+    scaling: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     notice: str = ""
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """The network's outputs (n, n_labels) as the card scales them."""
+        if not self.scaling:
+            return outputs
+        return Scaling.from_dict(self.scaling).apply(outputs)
 
     def to_json(self) -> str:
         """The card as it stands in the archive."""
@@ -60,20 +77,59 @@ class Card:
             raise ValueError(f"not a {CARD_FORMAT!r}")
         for name in ("labels", "thresholds"):
             content[name] = tuple(content[name])
+        if len(content["labels"]) != len(content["thresholds"]):
+            raise ValueError("it has not one threshold a label")
+        scaling = content.get("scaling")
+        if scaling and len(Scaling.from_dict(scaling).slope) not in (1, len(content["labels"])):
+            raise ValueError("its scaling has not one slope a label")
         return cls(**content)
 
 
-def save_model(model: keras.Model, card: Card, target: Path) -> None:
-    """Write an uncompiled `model` and its card to `target` (a `.keras` path), atomically."""
+def save_model(
+    model: keras.Model, card: Card, target: Path, *, trained_on: Iterable[str] = ()
+) -> None:
+    """Write an uncompiled `model` and its card to `target` (a `.keras` path), atomically.
+
+    Args:
+        model: the network.
+        card: what the file says about itself.
+        target: the file.
+        trained_on: digests of the films it was trained on, see `cache.pixel_digest`.
+    """
     with atomic_file(target) as temporary:
         archive = temporary.with_suffix(".keras")
         try:
             model.save(archive)
             with zipfile.ZipFile(archive, "a") as file:
                 file.writestr(CARD_MEMBER, card.to_json())
+                listed = "\n".join(sorted(trained_on))
+                file.writestr(TRAINED_MEMBER, listed, compress_type=zipfile.ZIP_DEFLATED)
             archive.replace(temporary)
         finally:
             archive.unlink(missing_ok=True)
+
+
+def replace_card(file: Path, card: Card) -> None:
+    """Give the model file another card, atomically; the network stays as it is."""
+    with (
+        atomic_file(file) as temporary,
+        zipfile.ZipFile(file) as old,
+        zipfile.ZipFile(temporary, "w") as new,
+    ):
+        for member in old.infolist():
+            if member.filename != CARD_MEMBER:
+                with old.open(member) as source, new.open(member, "w") as target:
+                    shutil.copyfileobj(source, target, 1 << 20)
+        new.writestr(CARD_MEMBER, card.to_json())
+
+
+def read_trained_on(path: str | Path) -> frozenset[str]:
+    """Digests of the films that a model file was trained on; empty where it does not say."""
+    try:
+        with zipfile.ZipFile(find_model(path)) as archive:
+            return frozenset(archive.read(TRAINED_MEMBER).decode("ascii").split())
+    except KeyError:
+        return frozenset()
 
 
 def find_model(path: str | Path) -> Path:

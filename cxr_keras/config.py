@@ -28,7 +28,7 @@ class TrainConfig:
         fine_tune: of pretrained weights: None trains the head alone, a number the last blocks
             too, "all" everything.
         precision: "float32", "mixed_bfloat16" or "mixed_float16"; for GPUs.
-        split: "paper", "patient" or "official".
+        split: "patient", "paper" or "official".
         per_class: images chosen for each label.
         seed: of the choice of images, the split, the weights, dropout and the batches.
         name: of the run folder; by default <model>-ep<epochs>-lr<lr>.
@@ -47,7 +47,7 @@ class TrainConfig:
     weights: str | None = None
     fine_tune: str | int | None = None
     precision: str = "float32"
-    split: str = "paper"
+    split: str = sampling.DEFAULT_SPLIT
     per_class: int = sampling.PER_CLASS
     seed: int = 42
     name: str | None = None

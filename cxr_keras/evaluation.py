@@ -1,7 +1,8 @@
-"""A trained network and a split, or a file of predictions, → predictions.csv and metrics.csv."""
+"""A trained network and a split, or a file of predictions, → predictions.csv and its tables."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxr_keras import artifacts, metrics
-from cxr_keras.data import nih
-from cxr_keras.data.nih import IMAGE
+from cxr_keras import artifacts, assessment
+from cxr_keras.assessment import PROBABILITY, RESAMPLES, TRUTH, Assessment
+from cxr_keras.data import nih, sampling
+from cxr_keras.data.nih import AGE, GENDER, IMAGE, PATIENT, VIEW
 from cxr_keras.data.preparation import Prepared, PreparedSplit, prepare
 from cxr_keras.errors import DataError
-from cxr_keras.labels import LABELS, encode_cells
-from cxr_keras.paths import atomic_file
+from cxr_keras.labels import LABELS, canonical_label, encode_cells
 from cxr_keras.progress import notice, progress_bar
 
 BATCH_SIZE = 32
+CALIBRATED = "calibrated"
 
 
 @dataclass(frozen=True)
@@ -26,18 +28,27 @@ class Evaluation:
     """What an evaluation found and where it was written.
 
     Attributes:
-        predictions: "Image Index", "split", prob_<label>…, true_<label>….
-        metrics: the table of `metrics.label_table`.
-        loss: mean binary cross-entropy over images and labels.
-        folder: where predictions.csv and metrics.csv were written.
+        predictions: "Image Index", "split", NIH's columns on the patient, prob_<label>…,
+            true_<label>….
+        assessment: every table made of them.
+        folder: where predictions.csv and the tables were written.
         notice: a sentence that belongs beside the numbers, empty if none does.
     """
 
     predictions: pd.DataFrame
-    metrics: pd.DataFrame
-    loss: float
+    assessment: Assessment
     folder: Path
     notice: str = ""
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """The per-label table, see `Assessment.metrics`."""
+        return self.assessment.metrics
+
+    @property
+    def loss(self) -> float:
+        """Mean binary cross-entropy over images and labels."""
+        return self.assessment.loss
 
 
 def evaluate(
@@ -45,100 +56,129 @@ def evaluate(
     data: str | Path | None = None,
     *,
     split: str = "test",
-    threshold: float = 0.5,
+    thresholds: float | str = CALIBRATED,
+    resamples: int = RESAMPLES,
+    force: bool = False,
     out: str | Path | None = None,
 ) -> Evaluation:
-    """Run a trained network over a split and write predictions.csv and metrics.csv.
+    """Run a trained network over a split and write predictions.csv and its tables.
 
     Args:
         run: a run folder or a `.keras` file.
         data: a data folder; by default the one that the network was trained on.
         split: "train", "val", "test" or "all", chosen as for the network's training.
-        threshold: a label is called at or above this probability.
-        out: folder for the tables; by default beside the model.
+        thresholds: from which probability a label is called: one number for all, or "calibrated"
+            for those in the network's card (chosen on its validation split).
+        resamples: of the bootstrap over patients; 0 for no intervals.
+        force: measure images that the network was trained on, too.
+        out: folder for the tables. By default beside the model for its own test split at its
+            own thresholds, and in a folder evaluation-… beside it for anything else.
 
     Raises:
-        ModelError, DataError: the model or the data cannot be used.
+        ModelError, DataError: the model or the data cannot be used, or the network was trained
+            on some of these images.
     """
     file = artifacts.find_model(run)
     card = artifacts.read_card(file)
+    limits = thresholds_of(card, thresholds)
     model = artifacts.load_model(file)
-    prepared = _data_of(card, data)
-    if data is None and card.data and prepared.fingerprint != card.data["fingerprint"]:
+    prepared = data_of(card, data)
+    own = prepared.fingerprint == card.data.get("fingerprint")
+    if data is None and card.data and not own:
         notice("The data has changed since this network was trained: the split may differ.")
-    sentence = card.notice or ("" if not prepared.phantoms else "These images are phantoms.")
-    return evaluate_model(
-        model,
-        prepared.side(split),
-        folder=Path(out) if out else file.parent,
-        threshold=threshold,
-        sentence=sentence,
+    side = prepared.side(split)
+    _refuse_trained_on(file, side, force=force)
+    if split in (sampling.VAL, "all"):
+        notice("The validation split chose this network's epoch and thresholds: it flatters them.")
+    predictions = frame_of(side, card.probabilities(predict_side(model, side)))
+    if out is None:
+        parts = [] if own else [prepared.root.name]
+        parts += [split] if parts or split != sampling.TEST or thresholds != CALIBRATED else []
+        parts += [f"at-{thresholds:g}"] if isinstance(thresholds, float | int) else []
+        out = file.parent / "-".join(["evaluation", *parts]) if parts else file.parent
+    return write_evaluation(
+        predictions,
+        Path(out),
+        thresholds=limits,
+        base_rates=card.data.get("base_rates"),
+        resamples=resamples,
+        sentence=card.notice or ("" if not prepared.phantoms else "These images are phantoms."),
     )
-
-
-def evaluate_model(
-    model: Any, side: PreparedSplit, *, folder: Path, threshold: float = 0.5, sentence: str = ""
-) -> Evaluation:
-    """Evaluate a loaded network on one side of a split and write the two tables."""
-    probability = predict_side(model, side)
-    predictions = pd.concat(
-        [
-            side.rows[[IMAGE, "split"]],
-            pd.DataFrame(probability, columns=[f"prob_{label}" for label in LABELS]),
-            pd.DataFrame(side.truth.astype(int), columns=[f"true_{label}" for label in LABELS]),
-        ],
-        axis=1,
-    )
-    return _finish(predictions, folder, threshold, sentence)
 
 
 def evaluate_predictions(
     predictions: str | Path,
     truth: str | Path,
     *,
-    threshold: float = 0.5,
+    thresholds: float = 0.5,
+    resamples: int = RESAMPLES,
     out: str | Path | None = None,
 ) -> Evaluation:
     """Measure a CSV of predictions (this tool's or any other's) against a label table.
 
     Args:
-        predictions: CSV with "Image Index" and all 15 prob_<label> columns.
+        predictions: CSV with "Image Index" and prob_<label> columns: any of the 15 labels, in
+            any order.
         truth: a label table in NIH's layout.
-        threshold: a label is called at or above this probability.
-        out: folder for metrics.csv; by default beside `predictions`.
+        thresholds: a label is called at or above this probability.
+        resamples: of the bootstrap over patients; 0 for no intervals.
+        out: folder for the tables; by default beside `predictions`.
 
     Raises:
-        DataError: a file or column is missing, or no image is in both files.
+        DataError: a file or column is missing, a prob_ column names no label, an image stands
+            twice, or no image is in both files.
     """
     source = Path(predictions)
-    try:
-        table = pd.read_csv(source, dtype={IMAGE: str})
-    except (OSError, ValueError) as error:
-        raise DataError(f"{source} cannot be read as a table ({error}).") from error
-    columns = [f"prob_{label}" for label in LABELS]
-    absent = [name for name in (IMAGE, *columns) if name not in table.columns]
-    if absent:
-        raise DataError(f"{source} lacks the column {', '.join(absent)}.")
-    labels, notices = nih.read_label_table(Path(truth))
+    table = assessment.read_predictions(source)
+    table = table.rename(columns=_canonical_columns(source, table))
+    repeated = table.loc[table[IMAGE].duplicated(), IMAGE]
+    if len(repeated):
+        raise DataError(f"{source} has {len(repeated):,} images twice, such as {repeated.iloc[0]}.")
+    known, notices = nih.read_label_table(Path(truth))
     for sentence in notices:
         notice(sentence)
-    cells = labels.set_index(IMAGE)[nih.FINDING_LABELS]
-    known = table[table[IMAGE].isin(cells.index)].reset_index(drop=True)
-    if known.empty:
+    joined = table[[IMAGE, *(PROBABILITY + name for name in assessment.labels_of(table))]]
+    joined = joined.merge(known, on=IMAGE)
+    if joined.empty:
         raise DataError(f"No image of {source} is in {truth}. Check that the two belong together.")
-    if len(known) < len(table):
-        notice(f"{len(table) - len(known):,} images of {source} are not in {truth}: left out.")
-    true = encode_cells(cells[known[IMAGE]]).astype(int)
-    names = [f"true_{label}" for label in LABELS]
-    kept = known[[IMAGE, *columns]].assign(split=known.get("split", ""))
-    joined = pd.concat([kept, pd.DataFrame(true, columns=names)], axis=1)
-    folder = Path(out) if out else source.parent
-    return _finish(joined, folder, threshold, "", write_predictions=False)
+    if len(joined) < len(table):
+        notice(f"{len(table) - len(joined):,} images of {source} are not in {truth}: left out.")
+    true = pd.DataFrame(
+        encode_cells(joined[nih.FINDING_LABELS]).astype(int), columns=[TRUTH + n for n in LABELS]
+    )
+    return write_evaluation(
+        pd.concat([joined, true], axis=1),
+        Path(out) if out else source.parent,
+        thresholds=thresholds,
+        resamples=resamples,
+        keep_predictions=False,
+    )
+
+
+def write_evaluation(
+    predictions: pd.DataFrame,
+    folder: Path,
+    *,
+    thresholds: float | Mapping[str, float],
+    base_rates: Mapping[str, float] | None = None,
+    resamples: int = RESAMPLES,
+    sentence: str = "",
+    keep_predictions: bool = True,
+) -> Evaluation:
+    """Assess predictions, and write them and their tables into `folder`."""
+    found = assessment.assess(
+        predictions, thresholds=thresholds, base_rates=base_rates, resamples=resamples
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    if keep_predictions:
+        assessment.write_table(predictions, folder / artifacts.PREDICTIONS)
+    found.write(folder)
+    return Evaluation(predictions, found, folder, sentence)
 
 
 def predict_side(model: Any, side: PreparedSplit) -> np.ndarray:
-    """Probabilities of every image of one side, float32 (n, 15), in its order."""
-    result = np.zeros((len(side), len(LABELS)), dtype="float32")
+    """Outputs for every image of one side, float32 (n, n_labels), in its order."""
+    result = np.zeros((len(side), model.output_shape[-1]), dtype="float32")
     from cxr_keras.kernels import keep_memory, native_kernels
 
     keep_memory()
@@ -150,31 +190,60 @@ def predict_side(model: Any, side: PreparedSplit) -> np.ndarray:
     return result
 
 
-def _data_of(card: artifacts.Card, data: str | Path | None) -> Prepared:
+def frame_of(side: PreparedSplit, probability: np.ndarray) -> pd.DataFrame:
+    """Predictions of one side as predictions.csv holds them."""
+    about = [n for n in (IMAGE, "split", PATIENT, AGE, GENDER, VIEW) if n in side.rows.columns]
+    return pd.concat(
+        [
+            side.rows[about],
+            pd.DataFrame(probability, columns=[PROBABILITY + label for label in LABELS]),
+            pd.DataFrame(side.truth.astype(int), columns=[TRUTH + label for label in LABELS]),
+        ],
+        axis=1,
+    )
+
+
+def thresholds_of(card: artifacts.Card, wanted: float | str) -> float | dict[str, float]:
+    """The thresholds of a card for "calibrated", else the one number for all labels.
+
+    Raises:
+        DataError: neither of these.
+    """
+    if wanted == CALIBRATED:
+        return dict(zip(card.labels, card.thresholds, strict=True))
+    if isinstance(wanted, str) or not 0 <= wanted <= 1:
+        raise DataError(f"Thresholds are {CALIBRATED!r} or a number in 0…1. Received: {wanted!r}.")
+    return float(wanted)
+
+
+def data_of(card: artifacts.Card, data: str | Path | None) -> Prepared:
     """The data of a card, or `data` with the card's recipe."""
     recipe = {name: card.data[name] for name in ("per_class", "split", "seed") if name in card.data}
     return prepare(data or card.data.get("root"), **recipe)
 
 
-def _finish(
-    predictions: pd.DataFrame,
-    folder: Path,
-    threshold: float,
-    sentence: str,
-    *,
-    write_predictions: bool = True,
-) -> Evaluation:
-    truth = predictions[[f"true_{label}" for label in LABELS]].to_numpy()
-    probability = predictions[[f"prob_{label}" for label in LABELS]].to_numpy()
-    table = metrics.label_table(truth, probability, thresholds=threshold)
-    folder.mkdir(parents=True, exist_ok=True)
-    if write_predictions:
-        _write(predictions, folder / artifacts.PREDICTIONS)
-    _write(table, folder / artifacts.METRICS)
-    loss = metrics.binary_cross_entropy(truth, probability)
-    return Evaluation(predictions, table, loss, folder, sentence)
+def _refuse_trained_on(file: Path, side: PreparedSplit, *, force: bool) -> None:
+    count = int(side.rows["digest"].isin(artifacts.read_trained_on(file)).sum())
+    if not count:
+        return
+    share = f"{count:,} of these {len(side):,} images"
+    if not force:
+        raise DataError(
+            f"The network was trained on {share}, so it would be measured on what it has learnt "
+            "by heart. Choose --split test, or give --force."
+        )
+    notice(f"The network was trained on {share}: the numbers flatter it.")
 
 
-def _write(table: pd.DataFrame, target: Path) -> None:
-    with atomic_file(target) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.7g")
+def _canonical_columns(source: Path, table: pd.DataFrame) -> dict[str, str]:
+    """prob_ columns as they are → with the labels' own spelling."""
+    names = {}
+    for label in assessment.labels_of(table):
+        canonical = canonical_label(label)
+        if canonical is None:
+            raise DataError(
+                f"{source} has the column {PROBABILITY}{label}, which names none of the labels: "
+                f"{', '.join(LABELS)}."
+            )
+        names[PROBABILITY + label] = PROBABILITY + canonical
+    return names

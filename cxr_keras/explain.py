@@ -33,10 +33,12 @@ def grad_cam(model: keras.Model, pixels: np.ndarray, labels: Sequence[int]) -> n
         float32 (len(labels), 256, 256) in 0…1; 0 outside the network's 224-pixel centre.
 
     Raises:
-        ModelError: the backend is not torch, or the network has no convolution.
+        ModelError: the backend is not torch, or the network has no convolution or is an ensemble.
     """
     if keras.backend.backend() != "torch":
         raise ModelError("Heat maps need the torch backend. Set KERAS_BACKEND=torch.")
+    if any(isinstance(layer, keras.Model) for layer in model.layers):
+        raise ModelError("An ensemble has no heat map of its own. Ask one of its members.")
     import torch
 
     place = _last_convolutional_layer(model)

@@ -31,7 +31,7 @@ def native_kernels(model: keras.Model) -> Iterator[None]:
     """
     replaced = []
     if keras.backend.backend() == "torch":
-        for layer in model.layers:
+        for layer in _all_layers(model):
             call = _kernel_for(layer)
             if call is not None:
                 layer.call = partial(call, layer)
@@ -54,6 +54,15 @@ def keep_memory() -> None:
         if mallopt is not None:
             mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
             mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def _all_layers(model: keras.Model) -> Iterator[Any]:
+    """The layers, those of networks within the network too."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _all_layers(layer)
+        else:
+            yield layer
 
 
 def _kernel_for(layer: Any) -> Callable[..., Any] | None:

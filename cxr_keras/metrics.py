@@ -12,15 +12,17 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cxr_keras.errors import DataError
 from cxr_keras.labels import FINDINGS, LABELS
 
-MEASURES = ("precision", "accuracy", "recall", "f1", "auroc")
+MEASURES = ("precision", "accuracy", "recall", "f1", "auroc", "ap", "loss")
 AVERAGE_FINDINGS = "average of 14 findings"
 AVERAGE_ALL = "average of all 15"
 DEFINED_SUFFIX = ": labels averaged"
+BASELINE_NO = 'baseline: always "no"'
+BASELINE_RATES = "baseline: base rates"
 
 
 def label_table(
@@ -39,14 +41,15 @@ def label_table(
         labels: names of the columns.
 
     Returns:
-        Columns label, support, precision, accuracy, recall, f1, auroc: a row a label; then, for
-        the 14 findings and for all labels, the mean of each measure over the labels on which it
-        is defined, and a row with how many those are.
+        Columns label, support, precision, accuracy, recall, f1, auroc, ap (average precision),
+        loss (binary cross-entropy): a row a label; then, for the 14 findings (or those of them
+        in `labels`) and for all labels, the mean of each measure over the labels on which it is
+        defined, and a row with how many those are.
 
     Raises:
         DataError: shapes differ, or a value is out of range, NaN or infinite.
     """
-    truth, probability = _checked(truth, probability, len(labels))
+    truth, probability = checked(truth, probability, len(labels))
     called = probability >= np.broadcast_to(np.asarray(thresholds, dtype=float), (len(labels),))
     rows = [
         {"label": label, "support": int(truth[:, i].sum())}
@@ -54,13 +57,55 @@ def label_table(
         for i, label in enumerate(labels)
     ]
     table = pd.DataFrame(rows)
-    findings = table[table["label"].isin(FINDINGS)]
-    averages = _average_rows(AVERAGE_FINDINGS, findings) + _average_rows(AVERAGE_ALL, table)
+    averages = [
+        row
+        for name, columns in average_rows(labels).items()
+        for row in _average_rows(name, table.iloc[list(columns)])
+    ]
     return pd.concat([table, pd.DataFrame(averages)], ignore_index=True)
 
 
+def average_rows(labels: Sequence[str]) -> dict[str, list[int]]:
+    """Names of the average rows of `labels` → places of the labels that each covers."""
+    findings = [i for i, label in enumerate(labels) if label in FINDINGS]
+    rows = {}
+    if findings:
+        whole = len(findings) == len(FINDINGS)
+        rows[AVERAGE_FINDINGS if whole else f"average of {len(findings)} findings"] = findings
+    if len(labels) > len(findings):
+        whole = len(labels) == len(LABELS)
+        rows[AVERAGE_ALL if whole else f"average of all {len(labels)}"] = list(range(len(labels)))
+    return rows
+
+
+def baselines(
+    truth: ArrayLike, *, base_rates: Sequence[float] | None = None, labels: Sequence[str] = LABELS
+) -> pd.DataFrame:
+    """What is scored without looking at an image: rows like `label_table`'s averages.
+
+    Args:
+        truth: array-like of shape (n_samples, n_labels), 0 or 1.
+        base_rates: of the labels in the training split; None leaves that row out.
+        labels: names of the columns.
+
+    Returns:
+        Averages over the findings in `labels` (over all labels if there are none) of always
+        answering "no", and of always answering the base rate, called at 0.5.
+    """
+    truth = np.asarray(truth)
+    row = next(iter(average_rows(labels)))
+    answers = {BASELINE_NO: np.zeros(len(labels))}
+    if base_rates is not None:
+        answers[BASELINE_RATES] = np.asarray(base_rates, dtype=float)
+    found = []
+    for name, answer in answers.items():
+        table = label_table(truth, np.broadcast_to(answer, truth.shape), labels=labels)
+        found.append(table[table["label"] == row].assign(label=name))
+    return pd.concat(found, ignore_index=True)
+
+
 def average(table: pd.DataFrame, measure: str, *, row: str = AVERAGE_FINDINGS) -> float:
-    """One number out of `label_table`'s average rows."""
+    """One number out of the average rows of a full `label_table`."""
     return float(table.loc[table["label"] == row, measure].iloc[0])
 
 
@@ -71,9 +116,12 @@ def binary_cross_entropy(truth: ArrayLike, probability: ArrayLike) -> float:
     return float(-np.mean(truth * np.log(clipped) + (1 - truth) * np.log1p(-clipped)))
 
 
-def _checked(
-    truth: ArrayLike, probability: ArrayLike, number: int
-) -> tuple[np.ndarray, np.ndarray]:
+def checked(truth: ArrayLike, probability: ArrayLike, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Truth as booleans and probabilities as float64, both (n_samples, number).
+
+    Raises:
+        DataError: shapes differ, there is no sample, or a value is out of range, NaN or infinite.
+    """
     truth, probability = np.asarray(truth, dtype=float), np.asarray(probability, dtype=float)
     if truth.shape != probability.shape or truth.ndim != 2 or truth.shape[1] != number:
         raise DataError(
@@ -98,6 +146,8 @@ def _measures(truth: np.ndarray, called: np.ndarray, score: np.ndarray) -> dict[
         "recall": _ratio(hits, int(truth.sum())),
         "f1": _ratio(2 * hits, int(truth.sum()) + int(called.sum())),
         "auroc": float("nan") if one_class else float(roc_auc_score(truth, score)),
+        "ap": float("nan") if one_class else float(average_precision_score(truth, score)),
+        "loss": binary_cross_entropy(truth, score),
     }
 
 

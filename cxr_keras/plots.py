@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
+from cxr_keras.labels import NO_FINDING
 from cxr_keras.paths import atomic_file
 
 LOSS_NAMES = {
@@ -21,9 +24,14 @@ LOSS_NAMES = {
 
 
 def save_figure(figure: Figure, target: Path) -> None:
-    """Write a figure to `target`, atomically, in the format of its suffix."""
-    with atomic_file(target) as temporary:
-        figure.savefig(temporary, format=target.suffix[1:], dpi=150, bbox_inches="tight")
+    """Write a figure to `target`, atomically, in the format of its suffix.
+
+    The same figure gives the same bytes: an SVG has neither a date nor drawn-by-lot ids.
+    """
+    kind = target.suffix[1:]
+    metadata = {"Date": None} if kind == "svg" else None
+    with atomic_file(target) as temporary, rc_context({"svg.hashsalt": "cxr-keras"}):
+        figure.savefig(temporary, format=kind, dpi=150, bbox_inches="tight", metadata=metadata)
 
 
 def loss_figure(history: pd.DataFrame, *, title: str, loss: str = "bce", note: str = "") -> Figure:
@@ -52,3 +60,97 @@ def loss_figure(history: pd.DataFrame, *, title: str, loss: str = "bce", note: s
     if note:
         figure.text(0.5, -0.02, note, ha="center", va="top", fontsize=7, wrap=True)
     return figure
+
+
+def reliability_figure(table: pd.DataFrame) -> Figure:
+    """Observed rate against mean probability, all labels together above, each label below.
+
+    Args:
+        table: of `calibration.reliability_table`.
+    """
+    names = list(dict.fromkeys(table["label"]))
+    columns = 4
+    figure = Figure(figsize=(9.0, 2.4 * -(-len(names) // columns)))
+    grid = figure.subplots(-(-len(names) // columns), columns, squeeze=False)
+    for axes in grid.flat[len(names) :]:
+        axes.axis("off")
+    for axes, name in zip(grid.flat, names, strict=False):
+        rows = table[table["label"] == name]
+        axes.plot([0, 1], [0, 1], ":", color="0.5", linewidth=1)
+        axes.plot(rows["mean_probability"], rows["observed_rate"], "-", color="black", linewidth=1)
+        area = 8 + 60 * rows["images"] / rows["images"].max()
+        axes.scatter(rows["mean_probability"], rows["observed_rate"], s=area, color="0.35")
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
+        axes.set_title(name, fontsize=9)
+        axes.tick_params(labelsize=7)
+        axes.set_xticks([0, 0.5, 1])
+        axes.set_yticks([0, 0.5, 1])
+    figure.supxlabel("mean probability (area of a dot: images in the bin)", fontsize=9)
+    figure.supylabel("observed rate", fontsize=9)
+    figure.tight_layout()
+    return figure
+
+
+def label_counts_figure(frame: pd.DataFrame, note: str = "") -> Figure:
+    """How many images have each label, the most frequent at the top (the report's Figure 2).
+
+    Args:
+        frame: of `exploration.label_table`: label and images.
+        note: a line below the figure.
+    """
+    rows = frame.sort_values("images", ascending=False, kind="stable")
+    figure, axes = _label_bars(rows, note, headroom=0.14)
+    bars = axes.barh(rows["label"], rows["images"], height=0.72, color="0.35")
+    axes.bar_label(bars, labels=[f"{n:,}" for n in rows["images"]], padding=3, fontsize=8)
+    axes.set_xlabel("images with this label")
+    return figure
+
+
+def combination_figure(frame: pd.DataFrame, note: str = "") -> Figure:
+    """How many images carry a finding alone, how many with others (the report's Figure 3).
+
+    Args:
+        frame: of `exploration.label_table`: label, images, single and multiple.
+        note: a line below the figure.
+    """
+    findings = frame[frame["label"] != NO_FINDING]
+    rows = findings.sort_values("images", ascending=False, kind="stable")
+    figure, axes = _label_bars(rows, note, headroom=0.28)
+    style: dict[str, Any] = {"height": 0.72, "edgecolor": "black", "linewidth": 0.6}
+    single, multiple = rows["single"], rows["multiple"]
+    axes.barh(rows["label"], single, color="0.35", label="this finding alone", **style)
+    bars = axes.barh(
+        rows["label"],
+        multiple,
+        left=single,
+        color="white",
+        hatch="/////",
+        label="together with other findings",
+        **style,
+    )
+    ends = [f"{a:,} + {b:,}" for a, b in zip(single, multiple, strict=True)]
+    axes.bar_label(bars, labels=ends, padding=3, fontsize=8)
+    axes.set_xlabel("images with this finding (at the end: alone + together)")
+    # above the axes: with bars of like length no corner is free
+    axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
+    return figure
+
+
+def _label_bars(rows: pd.DataFrame, note: str, *, headroom: float) -> tuple[Figure, Axes]:
+    """Empty axes for horizontal bars of `rows`, the first at the top.
+
+    Args:
+        rows: label and images.
+        note: a line below the figure.
+        headroom: room for the numbers at the bars' ends, as a share of the longest bar.
+    """
+    figure = Figure(figsize=(6.4, 0.9 + 0.25 * len(rows)))
+    axes = figure.add_subplot()
+    axes.set(xlim=(0, max(1, rows["images"].max()) * (1 + headroom)), ylim=(len(rows) - 0.4, -0.6))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    if note:
+        figure.text(0.5, -0.04, note, ha="center", va="top", fontsize=7, wrap=True)
+    return figure, axes

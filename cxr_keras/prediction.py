@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,6 +16,7 @@ from cxr_keras import artifacts
 from cxr_keras.data.images import find_image_files, read_image
 from cxr_keras.data.parallel import threaded_map
 from cxr_keras.errors import DataError, ImageError
+from cxr_keras.labels import NO_FINDING
 from cxr_keras.progress import notice, progress_bar
 
 BATCH_SIZE = 16
@@ -40,7 +42,11 @@ class Prediction:
 
 
 def predict(
-    run: str | Path, paths: Sequence[str | Path], *, heatmaps: str | Path | None = None
+    run: str | Path,
+    paths: Sequence[str | Path],
+    *,
+    heatmaps: str | Path | None = None,
+    resolve_no_finding: bool = False,
 ) -> list[Prediction]:
     """Predict files, and all images in folders, with a trained network.
 
@@ -49,6 +55,7 @@ def predict(
         paths: PNG or JPEG files and folders of them, searched to any depth.
         heatmaps: a folder to write Grad-CAM overlays to, one a called label
             (the most probable label where none is called).
+        resolve_no_finding: drop "No Finding" where a finding is called too, which it excludes.
 
     Returns:
         A row an image, in the order of `paths`; files of a folder by name. A file that cannot
@@ -73,6 +80,9 @@ def predict(
     rows = []
     with progress_bar("Reading radiographs", len(files)) as bar, native_kernels(model):
         for row in predict_files(model, files, card=card):
+            if resolve_no_finding and len(row.findings) > 1:
+                stand = tuple(name for name in row.findings if name != NO_FINDING)
+                row = dataclasses.replace(row, findings=stand)
             rows.append(row)
             if heatmaps is not None and not row.error:
                 _write_heatmaps(model, row, card, Path(heatmaps))
@@ -117,7 +127,8 @@ def predict_files(
         films = [film for _, film in batch if isinstance(film, np.ndarray)]
         results = iter(())
         if films:
-            results = iter(model.predict_on_batch(np.stack(films)[..., np.newaxis]))
+            outputs = model.predict_on_batch(np.stack(films)[..., np.newaxis])
+            results = iter(card.probabilities(np.asarray(outputs)))
         for path, film in batch:
             if isinstance(film, ImageError):
                 yield Prediction(path, error=str(film))

@@ -45,10 +45,19 @@ def open_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
     Raises:
         RunError: it cannot be made.
     """
+    if folder.exists() and overwrite:
+        shutil.rmtree(folder, ignore_errors=True)  # what cannot go makes the next line fail
+    make_folder(folder, exist_ok=resume)
+
+
+def make_folder(folder: Path, *, exist_ok: bool = False) -> None:
+    """Make a run folder.
+
+    Raises:
+        RunError: it cannot be made.
+    """
     try:
-        if folder.exists() and overwrite:
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=resume)
+        folder.mkdir(parents=True, exist_ok=exist_ok)
     except OSError as error:
         raise RunError(
             f"The run folder {folder} cannot be made ({error.strerror}). "
@@ -88,9 +97,11 @@ def run_info(config: TrainConfig, prepared: Prepared) -> dict[str, Any]:
             "fingerprint": prepared.fingerprint,
             "per_class": config.per_class,
             "split": config.split,
+            "split_digest": sampling.split_digest(prepared.manifest),
             "seed": config.seed,
             "sizes": {name: int(sizes[name]) for name in sampling.SPLITS},
             "shared_patients": sampling.shared_patients(prepared.manifest),
+            "base_rates": prepared.base_rates(),
         },
         "versions": {
             "cxr-keras": __version__,

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from cxr_keras.metrics import AVERAGE_FINDINGS, DEFINED_SUFFIX
+from cxr_keras.assessment import Assessment
+from cxr_keras.labels import NO_FINDING
+from cxr_keras.metrics import DEFINED_SUFFIX, average_rows
+from cxr_keras.subgroups import overview
 
 
 def text_table(rows: Sequence[Sequence[str]], header: Sequence[str], *, left: int = 1) -> str:
@@ -35,15 +38,70 @@ def frame_table(frame: pd.DataFrame, *, left: int = 1) -> str:
 def metrics_table(table: pd.DataFrame) -> str:
     """The per-label table as a person reads it; undefined measures are dashes, explained below."""
     is_count = table["label"].str.endswith(DEFINED_SUFFIX)
-    text = frame_table(table[~is_count])
-    counts = table[is_count].set_index("label").loc[AVERAGE_FINDINGS + DEFINED_SUFFIX]
-    partial = [f"{name} {counts[name]:.0f}" for name in counts.index[1:] if counts[name] < 14]
+    shown = table[~is_count][["label", "support"]].copy()
+    limits: list[float] = (
+        list(table["threshold"].dropna().unique()) if "threshold" in table.columns else []
+    )
+    if len(limits) > 1:
+        shown["threshold"] = table["threshold"]
+    for name in ("precision", "accuracy", "recall", "f1", "auroc"):
+        shown[name] = table[name]
+    if "auroc_low" in table.columns:
+        shown["95% interval"] = _interval(table, "auroc")
+    shown["ap"] = table["ap"]
+    text = frame_table(shown)
+    if len(limits) == 1:
+        text += f"\nCalled at {limits[0]:g}."
+    counts = table[is_count].iloc[0]  # of the findings
+    partial = [
+        f"{name} {counts[name]:.0f}"
+        for name in ("precision", "recall", "f1", "auroc")
+        if counts[name] < counts["support"]
+    ]
     if partial:
         text += (
             "\n– undefined (a label never called has no precision, one without both classes no "
-            f"AUROC).\nOf the 14 findings the averages cover: {', '.join(partial)}."
+            f"AUROC).\nOf the {counts['support']:.0f} labels the first average covers: "
+            f"{', '.join(partial)}."
         )
     return text
+
+
+def comparison_table(table: pd.DataFrame) -> str:
+    """`comparison.compare`'s table as a person reads it."""
+    shown = table[["label"]].copy()
+    for measure in ("auroc", "ap"):
+        shown[f"{measure} A"] = table[f"{measure}_a"]
+        shown["B" + " " * (measure == "ap")] = table[f"{measure}_b"]
+        signed = [f"{value:+.3f}" for value in table[f"{measure}_difference"]]
+        shown["B − A" + " " * (measure == "ap")] = signed
+        shown["95% interval" + " " * (measure == "ap")] = _interval(table, measure)
+        shown["p" + " " * (measure == "ap")] = table[f"{measure}_p"]
+    return frame_table(shown).replace("+nan", "   –")
+
+
+def assessment_sentences(found: Assessment) -> str:
+    """What the tables do not show: how many images, and how No Finding was called."""
+    text = f"{found.images:,} images; "
+    if NO_FINDING in found.labels:
+        text += f"{found.contradictions:,} are called No Finding beside a finding, "
+    return text + f"{found.silent:,} are called nothing at all."
+
+
+def subgroup_overview(found: Assessment) -> str:
+    """Averages by view, sex and age band."""
+    table = overview(found.subgroups, found.labels)
+    name = next(iter(average_rows(found.labels)))
+    note = f"{name.capitalize()}; labels: how many have both classes in the subgroup."
+    return f"{frame_table(table, left=2)}\n{note}"
+
+
+def _interval(table: pd.DataFrame, measure: str) -> pd.Series:
+    signed = measure + "_difference" in table.columns
+    form = "{:+.3f} {:+.3f}" if signed else "{:.3f}–{:.3f}"
+    pairs = zip(table[f"{measure}_low"], table[f"{measure}_high"], strict=True)
+    cells = ["–" if math.isnan(low) else form.format(low, high) for low, high in pairs]
+    return pd.Series(cells, index=table.index)
 
 
 def _cell(value: object) -> str:

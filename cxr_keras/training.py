@@ -11,15 +11,16 @@ from typing import Any
 import keras
 import pandas as pd
 
-from cxr_keras import artifacts, frozen, metrics, plots
+from cxr_keras import artifacts, assessment, frozen, metrics, plots
 from cxr_keras.callbacks import EpochSeed, ProgressLog, Recorder
 from cxr_keras.config import TrainConfig
 from cxr_keras.data import sampling
 from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import Prepared, PreparedSplit, prepare
 from cxr_keras.epoch_metrics import EpochMetrics
-from cxr_keras.evaluation import Evaluation, evaluate_model
+from cxr_keras.evaluation import Evaluation, frame_of, predict_side, write_evaluation
 from cxr_keras.kernels import keep_memory, native_kernels
+from cxr_keras.labels import LABELS
 from cxr_keras.losses import check_loss, get_loss
 from cxr_keras.models.blocks import LOGITS
 from cxr_keras.models.freezing import freeze
@@ -27,6 +28,7 @@ from cxr_keras.models.registry import RANDOM, build_model, get_spec
 from cxr_keras.optimizers import adam
 from cxr_keras.progress import notice, progress_bar
 from cxr_keras.run_folder import check_folder, open_folder, run_info
+from cxr_keras.thresholds import choose_thresholds
 
 VALIDATION_BATCH = 64  # at least: without gradients there is room, and weights are read less often
 
@@ -198,14 +200,30 @@ def _finish(
     begun: float,
 ) -> Run:
     """Write the model, the figures and the test split's tables; then drop the checkpoint."""
-    folder = config.run_folder
-    card = artifacts.Card(data=info["data"], settings=info["settings"], notice=info["notice"])
-    artifacts.save_model(network, card, folder / artifacts.MODEL)
+    folder, sides = config.run_folder, trainer.sides
+    val = frame_of(sides[sampling.VAL], predict_side(trainer.probabilities, sides[sampling.VAL]))
+    limits, sentences = choose_thresholds(
+        *assessment.columns_of(val, LABELS), labels=LABELS, sensitivity=None
+    )
+    for sentence in sentences:
+        notice(sentence)
+    card = artifacts.Card(
+        thresholds=limits, data=info["data"], settings=info["settings"], notice=info["notice"]
+    )
+    trained_on = sides[sampling.TRAIN].rows["digest"]
+    artifacts.save_model(network, card, folder / artifacts.MODEL, trained_on=trained_on)
+    assessment.write_table(val, folder / artifacts.VAL_PREDICTIONS)
     history = recorder.history_frame()
     figure = plots.loss_figure(history, title=folder.name, loss=config.loss, note=card.notice)
     plots.save_figure(figure, folder / artifacts.LOSS_PLOT)
-    test = trainer.sides[sampling.TEST]
-    evaluation = evaluate_model(trainer.probabilities, test, folder=folder, sentence=card.notice)
+    test = sides[sampling.TEST]
+    evaluation = write_evaluation(
+        frame_of(test, predict_side(trainer.probabilities, test)),
+        folder,
+        thresholds=dict(zip(LABELS, limits, strict=True)),
+        base_rates=info["data"]["base_rates"],
+        sentence=card.notice,
+    )
     best = history.loc[history["val_loss"].idxmin()]
     info |= {
         "status": "done",
@@ -215,12 +233,13 @@ def _finish(
             "val": round(float(best["val_loss"]), 6),
             "test": round(evaluation.loss, 6),
         },
+        "thresholds": evaluation.assessment.thresholds,
         "test_averages": {
             measure: _rounded(metrics.average(evaluation.metrics, measure))
             for measure in metrics.MEASURES
         },
         "seconds": {"training": round(seconds, 1), "whole": round(time.time() - begun, 1)},
-        "images_per_second": recorder.images_per_second(len(trainer.sides[sampling.TRAIN])),
+        "images_per_second": recorder.images_per_second(len(sides[sampling.TRAIN])),
     }
     artifacts.write_run(folder, info)
     recorder.checkpoint_file.unlink(missing_ok=True)

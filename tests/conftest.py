@@ -65,6 +65,15 @@ def tiny_model() -> str:
     return "tiny_test_net"
 
 
+@pytest.fixture(scope="session")
+def run(phantoms: Path, tiny_model: str, tmp_path_factory: pytest.TempPathFactory):
+    """A finished run that tests read and do not change."""
+    from cxr_keras import train
+
+    folder = tmp_path_factory.mktemp("runs")
+    return train(tiny_model, phantoms, epochs=3, lr=0.002, folder=str(folder))
+
+
 @pytest.fixture
 def make_folder(tmp_path: Path) -> Callable[..., Path]:
     """Writes a data folder in NIH's layout from (name, labels, patient) rows."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from cxr_keras.cli import main
 
@@ -49,10 +50,12 @@ def test_train_evaluate_predict_as_a_person_runs_them(run_cli, phantoms, tmp_pat
     assert "say nothing about patients" in trained.stdout
     assert "epoch 1/1" in trained.stderr
 
-    evaluated = run_cli("evaluate", run, "--split", "all", "--out", tmp_path / "all")
+    evaluated = run_cli("evaluate", run, "--split", "all", "--out", tmp_path / "all", "--force")
     assert evaluated.returncode == 0, evaluated.stderr
+    assert "exact match" in evaluated.stdout
+    assert re.search(r"^view +AP ", evaluated.stdout, re.MULTILINE)
     assert len(pd.read_csv(tmp_path / "all" / "predictions.csv")) == 40
-    assert len(pd.read_csv(tmp_path / "all" / "metrics.csv")) == 19
+    assert len(pd.read_csv(tmp_path / "all" / "metrics.csv")) == 15 + 4 + 2
 
     films = sorted((phantoms / "images").iterdir())[:2]
     bad = tmp_path / "bad.png"
@@ -70,6 +73,7 @@ def test_train_evaluate_predict_as_a_person_runs_them(run_cli, phantoms, tmp_pat
     assert "not a PNG or JPEG" in table["error"][2]
 
 
+@pytest.mark.slow
 def test_train_on_real_films(run_cli, sample, tmp_path):
     trained = run_cli(
         "train", "alexnet_custom", "--data", sample, "--epochs", 1, "--per-class", 3, cwd=tmp_path
@@ -81,13 +85,14 @@ def test_train_on_real_films(run_cli, sample, tmp_path):
 
 
 def test_prepare_plans_the_reports_sample_on_the_table_alone(run_cli, sample, tmp_path):
-    planned = run_cli("prepare", sample, "--allow-missing", "--out", tmp_path)
+    planned = run_cli("prepare", sample, "--allow-missing", "--split", "paper", "--out", tmp_path)
     assert planned.returncode == 0, planned.stderr
     assert "4,427 images: 2,832 train / 709 val / 886 test" in planned.stdout
     assert re.search(r"^Hernia +\d+ +\d+ +\d+ +227$", planned.stdout, re.MULTILINE)
     assert "Patients on both sides: train/val" in planned.stdout
     assert len(pd.read_csv(tmp_path / "manifest.csv")) == 4427
-    apart = run_cli("prepare", sample, "--allow-missing", "--split", "patient", "--out", tmp_path)
+    apart = run_cli("prepare", sample, "--allow-missing", "--out", tmp_path)
+    assert "4,427 images: 2,832 train / 709 val / 886 test" in apart.stdout
     assert "No patient is on two sides." in apart.stdout
 
 
@@ -98,27 +103,42 @@ def test_phantom_writes_a_folder(run_cli, tmp_path):
     assert len(list((tmp_path / "films" / "images").iterdir())) == 2
 
 
-@pytest.mark.parametrize(
-    ("args", "code", "says"),
-    [
-        (["train", "no_such_net"], 1, "There is no network called 'no_such_net'"),
-        (["train", "alexnet_custom", "--epochs", "-3"], 2, "x>=1"),
-        (["train", "alexnet_custom", "--lr", "0"], 2, "x>0"),
-        (["prepare", "nowhere"], 1, "There is no data folder nowhere"),
-        (["evaluate"], 2, "Give either RUN, or both --predictions and --truth"),
-        (["evaluate", "nowhere"], 1, "There is no model file nowhere"),
-        (["predict", "nowhere", "x.png"], 1, "There is no model file nowhere"),
-        (["predict", "nowhere"], 2, "Missing argument"),
-        (["prepare", "--split", "random"], 2, "'paper', 'patient', 'official'"),
-        (["nonsense"], 2, "No such command"),
-    ],
-)
-def test_wrong_use_is_one_sentence(run_cli, tmp_path, args, code, says):
-    result = run_cli(*args, cwd=tmp_path)
-    assert result.returncode == code
+WRONG_USE = [
+    (["train", "no_such_net"], 1, "There is no network called 'no_such_net'"),
+    (["train", "alexnet_custom", "--epochs", "-3"], 2, "x>=1"),
+    (["train", "alexnet_custom", "--lr", "0"], 2, "x>0"),
+    (["train", "alexnet_custom", "--batch-size", "0"], 2, "x>=1"),
+    (["prepare", "nowhere"], 1, "There is no data folder nowhere"),
+    (["prepare", "--split", "random"], 2, "'patient', 'paper', 'official'"),
+    (["evaluate"], 2, "Give either RUN, or both --predictions and --truth"),
+    (["evaluate", "nowhere"], 1, "There is no model file nowhere"),
+    (["evaluate", "nowhere", "--thresholds", "2"], 2, "neither 'calibrated' nor a number in 0…1"),
+    (["calibrate", "nowhere"], 1, "There is no model file nowhere"),
+    (["calibrate", "nowhere", "--sensitivity", "0"], 2, "0<x<=1"),
+    (["compare", "nowhere", "here"], 1, "There is no nowhere"),
+    (["ensemble", "nowhere", "--name", "x"], 1, "nowhere cannot join an ensemble"),
+    (["predict", "nowhere", "x.png"], 1, "There is no model file nowhere"),
+    (["predict", "nowhere"], 2, "Missing argument"),
+    (["nonsense"], 2, "No such command"),
+]
+
+
+@pytest.mark.parametrize(("args", "code", "says"), WRONG_USE)
+def test_wrong_use_is_one_sentence(tmp_path, monkeypatch, args, code, says):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, args)
+    assert result.exit_code == code
     assert says in result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_use_of_the_real_program(run_cli, tmp_path):
+    result = run_cli("predict", "nowhere", "x.png", cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: There is no model file nowhere")
+    assert len(result.stderr.strip().splitlines()) == 1
 
 
 def test_debug_shows_the_traceback(run_cli, tmp_path):

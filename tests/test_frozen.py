@@ -41,7 +41,7 @@ def assert_same_result(a, b):
         np.testing.assert_allclose(numbers(first.value), numbers(second.value), atol=1e-5)
 
 
-@pytest.mark.parametrize("fine_tune", [None, 1])
+@pytest.mark.parametrize("fine_tune", [None, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_result_is_that_of_the_uncached_run(resnet_weights, phantoms, tmp_path, fine_tune):
     options = {
         "epochs": 2,

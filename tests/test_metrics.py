@@ -55,7 +55,9 @@ def test_a_toy_by_hand():
     probability[:, 0] = [0.9, 0.4, 0.5, 0.1]
     table = label_table(truth, probability).set_index("label")
     row = table.loc["Atelectasis"]
-    assert row.tolist() == [2, 0.5, 0.5, 0.5, 0.5, 0.75]
+    assert row.drop("loss").tolist() == [2, 0.5, 0.5, 0.5, 0.5, 0.75, pytest.approx(5 / 6)]
+    expected = -np.log([0.9, 0.4, 0.5, 0.9]).mean()
+    assert row["loss"] == pytest.approx(expected)
     # 13 more findings: no support, never called
     assert table.loc["Edema", ["precision", "recall", "auroc"]].isna().all()
     assert np.isnan(table.loc["Edema", "f1"])
@@ -121,4 +123,4 @@ def test_the_printed_table_explains_its_dashes():
     text = metrics_table(label_table(truth, probability))
     edema = next(line for line in text.splitlines() if line.startswith("Edema"))
     assert "–" in edema
-    assert "Of the 14 findings the averages cover: precision 13." in text
+    assert "Of the 14 labels the first average covers: precision 13." in text

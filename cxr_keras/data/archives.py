@@ -133,8 +133,11 @@ def _write_film(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> 
     name = member.name.removeprefix("images/")
     content = tar.extractfile(member)
     assert content is not None  # a regular member
-    with (folder / name).open("wb") as film:
-        shutil.copyfileobj(content, film)
+    try:
+        with (folder / name).open("xb") as film:
+            shutil.copyfileobj(content, film)
+    except FileExistsError as error:
+        raise tarfile.ReadError(f"it holds {member.name} twice") from error
     return name
 
 

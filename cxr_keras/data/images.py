@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -32,18 +36,43 @@ def read_image(path: str | Path) -> np.ndarray:
     try:
         # from memory: Pillow's many small reads of a file would wait for the interpreter lock
         content = io.BytesIO(Path(path).read_bytes())
-        with Image.open(content, formats=_FORMATS) as image:
+        with _quiet_pillow(), Image.open(content, formats=_FORMATS) as image:
             _check(image, path)
-            grey = _to_grey(image)
+            # inside: a grey image may not be decoded before it is scaled
+            return _centre_square(_to_grey(image))
     except ImageError:
         raise
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file.") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{path}: not a PNG or JPEG image ({_looks_like(path)}).") from error
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{path}: the image cannot be decoded ({error}).") from error
-    return _centre_square(grey)
+    except Exception as error:  # whatever a broken file leads Pillow's decoders to
+        why = str(error) or type(error).__name__
+        raise ImageError(f"{path}: the image cannot be decoded ({why}).") from error
+
+
+_lock = threading.Lock()
+_readers = 0
+_filters: warnings.catch_warnings[None] | None = None
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Drop Pillow's warnings, which name no file; `catch_warnings` alone is not for threads."""
+    global _readers, _filters
+    with _lock:
+        if _readers == 0:
+            _filters = warnings.catch_warnings()
+            _filters.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+        _readers += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _readers -= 1
+            if _readers == 0 and _filters is not None:
+                _filters.__exit__(None, None, None)
 
 
 def find_image_files(folder: Path) -> list[Path]:
@@ -63,6 +92,8 @@ def _check(image: Image.Image, path: str | Path) -> None:
             f"{path}: {width}×{height} is more than {MAX_PIXELS // 10**6} megapixels; "
             "scale it down first."
         )
+    if max(width, height) * SIDE // max(min(width, height), 1) * SIDE > MAX_PIXELS:
+        raise ImageError(f"{path}: {width}×{height} is too narrow for a radiograph; crop it first.")
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         raise ImageError(f"{path}: an animation of {frames} frames; save one frame as a file.")

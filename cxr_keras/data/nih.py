@@ -4,7 +4,8 @@
     images/*.png               or images_001/images/*.png …
     BBox_List_2017.csv, train_val_list.txt, test_list.txt    where present
 
-Rules for what is wrong in a table, each counted and said in `Dataset.notices`:
+Rules for what is wrong in a table, row by row and then among rows of one image, each counted and
+said in `Dataset.notices`:
 
 - a label that is none of the 15 is ignored; an image with no other label is left out;
 - an empty label cell is unknown, not "No Finding": the image is left out;
@@ -17,6 +18,8 @@ from __future__ import annotations
 
 import gzip
 import re
+import warnings
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -160,10 +163,13 @@ def _read_csv(source: Path) -> pd.DataFrame:
         if not text.strip():
             raise DataError(f"{source} is empty. Fetch it again: `cxr-keras download`.")
         # `index_col=False`: NIH's header has unquoted commas and, in 2017, a trailing one
-        table = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False, index_col=False)
-    except (OSError, EOFError, UnicodeError, pd.errors.ParserError) as error:
-        raise DataError(f"{source} cannot be read as a table ({error}).") from error
-    return table.rename(columns=lambda name: re.sub(r"\s+", " ", str(name)).strip())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pd.errors.ParserWarning)
+            table = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False, index_col=False)
+    except (OSError, EOFError, UnicodeError, zlib.error, pd.errors.ParserError) as error:
+        raise DataError(f"{source} cannot be read as a table ({str(error).strip()}).") from error
+    table = table.rename(columns=lambda name: re.sub(r"\s+", " ", str(name)).strip())
+    return table.loc[:, ~table.columns.duplicated()]
 
 
 def _decode(content: bytes) -> str:
@@ -171,6 +177,10 @@ def _decode(content: bytes) -> str:
         return content.decode("utf-16")
     try:
         return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        pass
+    try:
+        return content.decode("cp1252")
     except UnicodeDecodeError:
         return content.decode("latin-1")
 

@@ -14,7 +14,7 @@ import pandas as pd
 from cxr_keras.arrays import take_rows
 from cxr_keras.data import cache, nih, phantom, sampling
 from cxr_keras.data.nih import FINDING_LABELS, IMAGE
-from cxr_keras.labels import encode_cells
+from cxr_keras.labels import LABELS, encode_cells
 from cxr_keras.paths import atomic_file, cache_folder
 from cxr_keras.progress import notice
 
@@ -76,6 +76,12 @@ class Prepared:
         truth = encode_cells(rows[FINDING_LABELS])
         return PreparedSplit(rows, self.store.pixels, rows["row"].to_numpy(), truth)
 
+    def base_rates(self) -> dict[str, float]:
+        """Label → share of the training images that have it."""
+        cells = self.manifest.loc[self.manifest["split"] == sampling.TRAIN, FINDING_LABELS]
+        rates = encode_cells(cells).mean(axis=0)
+        return {label: round(float(rate), 6) for label, rate in zip(LABELS, rates, strict=True)}
+
     @property
     def fingerprint(self) -> str:
         """A digest of images' names, labels, sides and pixels: the same data, the same digest."""
@@ -107,7 +113,7 @@ def prepare(
     data: str | Path | None = None,
     *,
     per_class: int = sampling.PER_CLASS,
-    split: str = "paper",
+    split: str = sampling.DEFAULT_SPLIT,
     seed: int = 42,
     allow_missing: bool = False,
     out: str | Path | None = None,

@@ -6,6 +6,7 @@ The report's recipe: 300 images a label (all 227 of Hernia), each image once: 4,
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ from cxr_keras.labels import LABELS, encode_cells
 
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLITS = (TRAIN, VAL, TEST)
+DEFAULT_SPLIT = "patient"
 PER_CLASS = 300
 TEST_SHARE = 0.2  # of the images
 VAL_SHARE = 0.2  # of the images that are not test
@@ -82,7 +84,38 @@ def split_images(
             f"The {how} split of {len(chosen):,} images leaves {' and '.join(empty)} without an "
             "image. Use more images, or another --split."
         )
+    _check_promises(chosen, dataset, how)
     return chosen, notices
+
+
+def _check_promises(split: pd.DataFrame, dataset: Dataset, how: str) -> None:
+    """Stop if a split is not what its name says; a bug here would void every result."""
+    broken = []
+    if split[IMAGE].duplicated().any():
+        broken.append("an image lies on two sides")
+    shared = shared_patients(split)
+    if how == "patient" and any(shared.values()):
+        broken.append("a patient lies on two sides")
+    if how == "official":
+        if shared[f"{TRAIN}/{VAL}"]:
+            broken.append("a patient lies in train and val")
+        right = split[IMAGE].isin(dataset.lists["test"]) == (split["split"] == TEST)
+        if not right.all():
+            broken.append("an image lies on the other side of NIH's lists")
+    if how == "paper" and int((split["split"] == TEST).sum()) != math.ceil(TEST_SHARE * len(split)):
+        broken.append("the test split has another size than 20%")
+    if broken:
+        raise DataError(
+            f"The {how} split breaks its promise: {'; '.join(broken)}. This is a bug; please "
+            "report it with the data folder's label table."
+        )
+
+
+def split_digest(manifest: pd.DataFrame) -> str:
+    """A digest of which image lies on which side, whatever the pixels and labels."""
+    rows = manifest.sort_values(IMAGE)
+    text = "\n".join(rows[IMAGE] + " " + rows["split"])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def shared_patients(manifest: pd.DataFrame) -> dict[str, int]:

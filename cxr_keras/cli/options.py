@@ -12,7 +12,7 @@ import click
 from cxr_keras.errors import CxrError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-SPLIT_CHOICE = click.Choice(["paper", "patient", "official"])
+SPLIT_CHOICE = click.Choice(["patient", "paper", "official"])
 FOLDER = click.Path(file_okay=False, path_type=Path)
 INTERRUPTED = 130
 
@@ -63,9 +63,9 @@ def sampling_options(command: Command) -> Command:
         click.option(
             "--split",
             type=SPLIT_CHOICE,
-            default="paper",
+            default="patient",
             show_default=True,
-            help="paper: by image, as the report; patient: no patient on two sides; "
+            help="patient: no patient on two sides; paper: by image, as the report; "
             "official: NIH's lists.",
         ),
         click.option(
@@ -94,3 +94,43 @@ def fine_tune_blocks(
             param=param,
         )
     return int(value)
+
+
+def output_dir_option(command: Command) -> Command:
+    """Where run folders lie."""
+    return click.option(
+        "--output-dir",
+        "folder",
+        type=click.Path(file_okay=False),
+        default="saved_models",
+        show_default=True,
+        help="Where run folders lie.",
+    )(command)
+
+
+def resamples_option(command: Command) -> Command:
+    """How many resamples the bootstrap draws."""
+    return click.option(
+        "--resamples",
+        type=click.IntRange(min=0),
+        default=1000,
+        show_default=True,
+        help="Of the bootstrap over patients.",
+    )(command)
+
+
+def threshold_value(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> str | float | None:
+    """The value of --thresholds: None, "calibrated" or a probability."""
+    if value is None or value == "calibrated":
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        number = float("nan")
+    if not 0 <= number <= 1:
+        raise click.BadParameter(
+            f"{value!r} is neither 'calibrated' nor a number in 0…1.", ctx=ctx, param=param
+        )
+    return number

@@ -1,0 +1,209 @@
+"""Everything that a table of predictions says: measures, intervals, calibration, subgroups.
+
+Needs no network and no image, so tables can be made again from `predictions.csv` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxr_keras import bootstrap, calibration, metrics, plots, samplewise, subgroups
+from cxr_keras.data.nih import IMAGE, PATIENT
+from cxr_keras.errors import DataError
+from cxr_keras.paths import atomic_file
+from cxr_keras.progress import progress_bar
+
+PROBABILITY, TRUTH = "prob_", "true_"
+RESAMPLES = 1000
+METRICS, SAMPLEWISE = "metrics.csv", "samplewise.csv"
+COOCCURRENCE, SUBGROUPS = "cooccurrence.csv", "subgroups.csv"
+RELIABILITY, RELIABILITY_PLOT = "reliability.csv", "reliability.png"
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """The tables of one set of predictions.
+
+    Attributes:
+        labels: the labels measured, in order.
+        thresholds: label → the probability from which it is called.
+        metrics: `metrics.label_table` with intervals (auroc_low … ap_high), brier, ece and
+            threshold; then the baselines' rows.
+        samplewise: measures over images in place of labels, see `samplewise`.
+        cooccurrence: images by true label and called label.
+        subgroups: `metrics.label_table` by view, sex and age band; empty without such columns.
+        reliability: observed rate against mean probability, by bin.
+        loss: mean binary cross-entropy over images and labels.
+        images: how many.
+        contradictions: images where No Finding is called beside a finding.
+        silent: images where nothing is called.
+    """
+
+    labels: tuple[str, ...]
+    thresholds: dict[str, float]
+    metrics: pd.DataFrame
+    samplewise: pd.DataFrame
+    cooccurrence: pd.DataFrame
+    subgroups: pd.DataFrame
+    reliability: pd.DataFrame
+    loss: float
+    images: int
+    contradictions: int
+    silent: int
+
+    def write(self, folder: Path) -> None:
+        """Write every table as CSV, and the reliability diagram, into `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_table(self.metrics, folder / METRICS)
+        write_table(self.samplewise, folder / SAMPLEWISE)
+        write_table(self.cooccurrence.reset_index(), folder / COOCCURRENCE)
+        write_table(self.reliability, folder / RELIABILITY)
+        if not self.subgroups.empty:
+            write_table(self.subgroups, folder / SUBGROUPS)
+        plots.save_figure(plots.reliability_figure(self.reliability), folder / RELIABILITY_PLOT)
+
+
+def assess(
+    predictions: pd.DataFrame,
+    *,
+    thresholds: float | Mapping[str, float] = 0.5,
+    base_rates: Mapping[str, float] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Assessment:
+    """Measure a table of predictions.
+
+    Args:
+        predictions: prob_<label> and true_<label> columns; "Patient ID" for intervals over
+            patients (without it each image counts as a patient); NIH's view, sex and age columns
+            for subgroups.
+        thresholds: from which probability a label is called, one for all or one a label.
+        base_rates: label → share of the training images, for the baseline row.
+        resamples: of the bootstrap; 0 leaves the intervals out.
+        seed: of the bootstrap.
+
+    Raises:
+        DataError: a column is missing, or a value is out of range, NaN or infinite.
+    """
+    labels = labels_of(predictions)
+    truth, probability = columns_of(predictions, labels)
+    limits = [thresholds[n] if isinstance(thresholds, Mapping) else thresholds for n in labels]
+    called = probability >= np.array(limits)
+    table = metrics.label_table(truth, probability, thresholds=limits, labels=labels)
+    if resamples:
+        patients = predictions.get(PATIENT, pd.Series(range(len(predictions))))
+        table = _with_intervals(table, truth, probability, patients, labels, resamples, seed)
+    table = _with_calibration(table, truth, probability, labels)
+    table["threshold"] = table["label"].map(dict(zip(labels, limits, strict=True)))
+    rates = [base_rates[name] for name in labels] if base_rates else None
+    floor = metrics.baselines(truth, base_rates=rates, labels=labels)
+    return Assessment(
+        labels=labels,
+        thresholds=dict(zip(labels, map(float, limits), strict=True)),
+        metrics=pd.concat([table, floor], ignore_index=True),
+        samplewise=samplewise.samplewise_table(truth, called, probability),
+        cooccurrence=samplewise.cooccurrence(truth, called, labels),
+        subgroups=subgroups.subgroup_table(
+            predictions, truth, probability, thresholds=limits, labels=labels
+        ),
+        reliability=calibration.reliability_table(truth, probability, labels=labels),
+        loss=metrics.binary_cross_entropy(truth, probability),
+        images=len(predictions),
+        contradictions=samplewise.contradictions(called, labels),
+        silent=samplewise.silent(called),
+    )
+
+
+def labels_of(predictions: pd.DataFrame) -> tuple[str, ...]:
+    """The labels of the prob_ columns, in their order."""
+    return tuple(
+        name.removeprefix(PROBABILITY)
+        for name in predictions.columns
+        if name.startswith(PROBABILITY)
+    )
+
+
+def columns_of(predictions: pd.DataFrame, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Truth and probabilities, (n_samples, n_labels), checked.
+
+    Raises:
+        DataError: a column is missing, or a value is out of range, NaN or infinite.
+    """
+    names = [*(PROBABILITY + n for n in labels), *(TRUTH + n for n in labels)]
+    absent = [name for name in names if name not in predictions.columns]
+    if absent or not labels:
+        wanted = ", ".join(absent) or f"{PROBABILITY}<label>"
+        raise DataError(f"The table of predictions lacks the column {wanted}.")
+    truth = predictions[[TRUTH + name for name in labels]].to_numpy()
+    probability = predictions[[PROBABILITY + name for name in labels]].to_numpy()
+    return metrics.checked(truth, probability, len(labels))
+
+
+def read_predictions(source: str | Path) -> pd.DataFrame:
+    """Read a CSV of predictions.
+
+    Raises:
+        DataError: it cannot be read, or lacks "Image Index" or every prob_<label> column.
+    """
+    try:
+        table = pd.read_csv(source, dtype={IMAGE: str, PATIENT: str})
+    except (OSError, ValueError) as error:
+        raise DataError(f"{source} cannot be read as a table ({error}).") from error
+    missing = [] if IMAGE in table.columns else [IMAGE]
+    missing += [] if labels_of(table) else [f"{PROBABILITY}<label>"]
+    if missing:
+        raise DataError(
+            f"{source} lacks the column {' and '.join(missing)}. "
+            f"Received the columns: {', '.join(table.columns[:8])}."
+        )
+    return table
+
+
+def write_table(table: pd.DataFrame, target: Path) -> None:
+    """Write a CSV, atomically, seven digits a number."""
+    with atomic_file(target) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.7g")
+
+
+def _with_intervals(
+    table: pd.DataFrame,
+    truth: np.ndarray,
+    probability: np.ndarray,
+    patients: pd.Series,
+    labels: Sequence[str],
+    resamples: int,
+    seed: int,
+) -> pd.DataFrame:
+    with progress_bar("Bootstrap over patients", resamples) as bar:
+        found = bootstrap.intervals(
+            truth,
+            probability,
+            patients.to_numpy(),
+            labels=labels,
+            averages=metrics.average_rows(labels),
+            resamples=resamples,
+            seed=seed,
+            progress=bar.advance,
+        )
+    bounds = found[["label", "auroc_low", "auroc_high", "ap_low", "ap_high"]]
+    return table.merge(bounds, on="label", how="left")
+
+
+def _with_calibration(
+    table: pd.DataFrame, truth: np.ndarray, probability: np.ndarray, labels: Sequence[str]
+) -> pd.DataFrame:
+    values = {
+        "brier": calibration.brier_score(truth, probability),
+        "ece": calibration.expected_calibration_error(truth, probability),
+    }
+    for name, column in values.items():
+        by_row = dict(zip(labels, column, strict=True))
+        for row, places in metrics.average_rows(labels).items():
+            by_row[row] = column[places].mean()
+        table[name] = table["label"].map(by_row)
+    return table

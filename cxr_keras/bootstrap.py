@@ -1,0 +1,249 @@
+"""How sure the measures are: bootstrap intervals of AUROC and average precision.
+
+What is drawn is patients, never images: the films of one patient resemble each other, and an
+interval that took them for independent would be too narrow. A resample draws as many patients as
+there are, with replacement, and takes every image of each as often as its patient was drawn
+(Field & Welsh, "Bootstrapping clustered data", JRSS B 69, 2007). The interval lies between
+percentiles of the resamples (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993,
+chapter 13).
+
+A resample is a vector of whole-number weights: each label is sorted once, and each resample costs
+one pass over the sorted images, in sums that are exact until they are divided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from cxr_keras.errors import DataError
+from cxr_keras.metrics import checked
+
+MEASURES = ("auroc", "ap")
+_BLOCK_BYTES = 96 * 2**20  # what one block of resamples may take, in
+_ARRAYS = 8  # arrays of up to (block, n_samples) float64 at once
+_Progress = Callable[[int], object] | None
+
+
+def intervals(
+    truth: ArrayLike,
+    probability: ArrayLike,
+    patients: Iterable[Hashable],
+    *,
+    labels: Sequence[str],
+    averages: Mapping[str, Sequence[int]],
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    progress: _Progress = None,
+) -> pd.DataFrame:
+    """AUROC and average precision of each label, with percentile intervals over patients.
+
+    The same seed draws the same patients, in whatever order the images come.
+
+    Args:
+        truth: array-like of shape (n_samples, n_labels), 0 or 1.
+        probability: array-like of the same shape, each in 0…1.
+        patients: whose each image is, of shape (n_samples,).
+        labels: names of the columns.
+        averages: name of an average row → positions of the columns it is the mean of.
+        resamples: how often to draw the patients anew.
+        seed: of the draws.
+        level: share of the resamples inside an interval.
+        progress: called after each block with the number of resamples in it.
+
+    Returns:
+        Columns label, auroc, auroc_low, auroc_high, ap, ap_low, ap_high: a row a label, then a
+        row an average. A label with one class is NaN, and so are the bounds of one patient alone.
+        A resample in which a label has one class is left out for this label; its averages are
+        over the labels it defines.
+
+    Raises:
+        DataError: shapes differ, a value is out of range, NaN or infinite, a patient is missing.
+    """
+    _check_options(len(labels), averages, resamples, seed, level)
+    hits, score = checked(truth, probability, len(labels))
+    codes = _patient_codes(patients, len(hits))
+    both = _resampled(hits, score, codes, resamples, seed, progress)
+    point, drawn = (_with_averages(values, averages) for values in both)
+    table = pd.DataFrame({"label": [*labels, *averages]})
+    for i, measure in enumerate(MEASURES):
+        table[measure] = point[i]
+        table[f"{measure}_low"], table[f"{measure}_high"] = _percentiles(drawn[i], level)
+    return table
+
+
+def paired_differences(
+    truth: ArrayLike,
+    probability_a: ArrayLike,
+    probability_b: ArrayLike,
+    patients: Iterable[Hashable],
+    *,
+    labels: Sequence[str],
+    averages: Mapping[str, Sequence[int]],
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    progress: _Progress = None,
+) -> pd.DataFrame:
+    """What b gains over a on the same images: both are measured on the same resamples.
+
+    p is two-sided, not corrected for the number of labels: twice the smaller of the shares of
+    resamples with a difference ≤ 0 and ≥ 0, at most 1. Each share counts one resample more than
+    was drawn, so p is never 0 (Davison & Hinkley, "Bootstrap Methods and their Application", 1997).
+
+    Args, resamples and errors are those of `intervals`, with `probability_a` and `probability_b`
+    of shape (n_samples, n_labels) for `probability`.
+
+    Returns:
+        Columns label, auroc_a, auroc_b, auroc_difference (b - a), auroc_low and auroc_high (of
+        the difference), auroc_p, and the same six for ap; rows and NaN as in `intervals`.
+    """
+    _check_options(len(labels), averages, resamples, seed, level)
+    hits, score_a = checked(truth, probability_a, len(labels))
+    _, score_b = checked(truth, probability_b, len(labels))
+    codes = _patient_codes(patients, len(hits))
+    hits, scores = np.hstack([hits, hits]), np.hstack([score_a, score_b])
+    point, drawn = _resampled(hits, scores, codes, resamples, seed, progress)
+    point_a, point_b = (_with_averages(half, averages) for half in np.split(point, 2, axis=-1))
+    drawn_a, drawn_b = (_with_averages(half, averages) for half in np.split(drawn, 2, axis=-1))
+    differences = drawn_b - drawn_a
+    table = pd.DataFrame({"label": [*labels, *averages]})
+    for i, measure in enumerate(MEASURES):
+        table[f"{measure}_a"], table[f"{measure}_b"] = point_a[i], point_b[i]
+        table[f"{measure}_difference"] = point_b[i] - point_a[i]
+        table[f"{measure}_low"], table[f"{measure}_high"] = _percentiles(differences[i], level)
+        table[f"{measure}_p"] = _two_sided_p(differences[i])
+    return table
+
+
+class _Ranking(NamedTuple):
+    """One label's images, best score first, cut where the score changes.
+
+    Patients are codes from 1. Both lists of them begin with 0, nobody, so that position k of a
+    running sum is the weight of the k best. Only those tie groups that hold a positive are kept.
+    """
+
+    patients: np.ndarray  # (1 + n_samples,)
+    positives: np.ndarray  # (1 + n_positives,), of the positive images alone
+    starts: np.ndarray  # (n_groups,), images above the group
+    ends: np.ndarray  # (n_groups,), images above it or in it
+    hit_starts: np.ndarray  # (n_groups,), the same of positives
+    hit_ends: np.ndarray
+
+
+def _ranking(truth: np.ndarray, score: np.ndarray, codes: np.ndarray) -> _Ranking:
+    order = np.argsort(-score)
+    score, truth, codes = score[order], truth[order], codes[order]
+    changes = np.flatnonzero(score[1:] != score[:-1]) + 1
+    starts, ends = np.append(0, changes), np.append(changes, len(score))
+    hits = np.append(0, np.cumsum(truth))
+    kept = hits[ends] > hits[starts]
+    starts, ends = starts[kept], ends[kept]
+    everyone, positives = np.append(0, codes), np.append(0, codes[truth])
+    return _Ranking(everyone, positives, starts, ends, hits[starts], hits[ends])
+
+
+def _resampled(
+    truth: np.ndarray,
+    score: np.ndarray,
+    codes: np.ndarray,
+    resamples: int,
+    seed: int,
+    progress: _Progress,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both measures on all images (2, n_columns), and on resamples (2, resamples, n_columns)."""
+    rankings = [_ranking(*column, codes) for column in zip(truth.T, score.T, strict=True)]
+    block, number = max(1, _BLOCK_BYTES // (8 * _ARRAYS * len(codes))), int(codes.max())
+    generator, drawn = np.random.default_rng(seed), []
+    for start in range(0, resamples, block):
+        size = min(block, resamples - start)
+        # one draw at a time, so that no number depends on the size of a block
+        draws = [generator.integers(1, number + 1, size=number) for _ in range(size)]
+        weights = np.array([np.bincount(draw, minlength=number + 1) for draw in draws], float)
+        drawn.append(_measures(rankings, weights))
+        if progress is not None:
+            progress(size)
+    once = np.append(0.0, np.ones(number))[None]
+    spread = np.concatenate(drawn, axis=1) if number > 1 else np.full_like(drawn[0], np.nan)
+    return _measures(rankings, once)[:, 0], spread
+
+
+def _measures(rankings: Sequence[_Ranking], weights: np.ndarray) -> np.ndarray:
+    """Both, of shape (2, block, n_columns), for weights of shape (block, 1 + patients)."""
+    return np.stack([_auroc_and_ap(ranking, weights) for ranking in rankings], axis=-1)
+
+
+def _auroc_and_ap(ranking: _Ranking, weights: np.ndarray) -> np.ndarray:
+    """Of shape (2, block); NaN where the weights leave one class."""
+    images = np.cumsum(weights.take(ranking.patients, axis=1), axis=1)
+    hits = np.cumsum(weights.take(ranking.positives, axis=1), axis=1)
+    positives, negatives = hits[:, -1], images[:, -1] - hits[:, -1]
+    called, before = images.take(ranking.ends, axis=1), images.take(ranking.starts, axis=1)
+    found, found_before = hits.take(ranking.hit_ends, 1), hits.take(ranking.hit_starts, 1)
+    gained = found - found_before
+    # a positive wins against the negatives below it, and half against those it is tied with
+    false_alarms_twice = (called - found) + (before - found_before)
+    wins_twice = (gained * (2 * negatives[:, None] - false_alarms_twice)).sum(axis=1)
+    # one threshold a tie group, a step at each: scikit-learn's average_precision_score
+    precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
+    steps = (gained * precision).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        both = np.stack([wins_twice / (2 * positives * negatives), steps / positives])
+    return np.where((positives > 0) & (negatives > 0), both, np.nan)
+
+
+def _with_averages(values: np.ndarray, averages: Mapping[str, Sequence[int]]) -> np.ndarray:
+    """Append to labels (…, n_labels) each average over those of its labels that are defined."""
+    means = []
+    for columns in averages.values():
+        part = values[..., list(columns)]
+        count = (~np.isnan(part)).sum(axis=-1)
+        means.append(np.where(count, np.nansum(part, -1) / np.maximum(count, 1), np.nan))
+    return np.concatenate([values, *(mean[..., None] for mean in means)], axis=-1)
+
+
+def _percentiles(drawn: np.ndarray, level: float) -> np.ndarray:
+    """Lower and upper bounds (2, n_columns) of (resamples, n_columns), NaN left out."""
+    shares = ((1 - level) / 2, (1 + level) / 2)
+    defined = [column[~np.isnan(column)] for column in drawn.T]
+    return np.array([np.quantile(d, shares) if len(d) else (np.nan, np.nan) for d in defined]).T
+
+
+def _two_sided_p(difference: np.ndarray) -> np.ndarray:
+    count = (~np.isnan(difference)).sum(axis=0)
+    fewest = np.minimum((difference <= 0).sum(axis=0), (difference >= 0).sum(axis=0))
+    return np.where(count, np.minimum(1.0, 2 * (1 + fewest) / (count + 1)), np.nan)
+
+
+def _patient_codes(patients: Iterable[Hashable], number: int) -> np.ndarray:
+    """1… by the sorted names, so that the draws do not depend on the order of the images."""
+    names = list(patients)
+    if len(names) != number:
+        raise DataError(f"Patients must be one an image. Received: {len(names)} for {number}.")
+    try:
+        codes = pd.factorize(pd.Series(names), sort=True)[0] + 1
+    except TypeError as error:
+        raise DataError(f"Patients must be numbers or strings. Received: {error}.") from error
+    if missing := int((codes < 1).sum()):
+        raise DataError(f"Name the patient of each image. Received: None or NaN for {missing}.")
+    return codes
+
+
+def _check_options(
+    number: int, averages: Mapping[str, Sequence[int]], resamples: int, seed: int, level: float
+) -> None:
+    for name, columns in averages.items():
+        if not set(columns) <= set(range(number)):
+            allowed = f"over columns 0 to {number - 1}. Received: {list(columns)}."
+            raise DataError(f'The average "{name}" must be {allowed}')
+    if resamples < 1:
+        raise DataError(f"Resamples must be 1 or more (1000 is usual). Received: {resamples}.")
+    if seed < 0:
+        raise DataError(f"The seed must be 0 or more. Received: {seed}.")
+    if not 0 < level < 1:
+        raise DataError(f"The level must lie between 0 and 1 (0.95 is usual). Received: {level}.")

@@ -1,0 +1,198 @@
+"""How far probabilities can be believed, and the scaling that mends them. Pure numpy and scipy.
+
+Shapes are (n_samples, n_labels). Platt, "Probabilistic Outputs for Support Vector Machines", 1999
+(slope and shift); Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning",
+2015 (calibration error); Guo et al., "On Calibration of Modern Neural Networks", 2017,
+https://arxiv.org/abs/1706.04599 (temperature).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import expit, logit
+
+from cxr_keras.errors import DataError
+from cxr_keras.metrics import binary_cross_entropy, checked
+
+METHODS = ("none", "temperature", "platt")
+ALL_LABELS = "all labels"
+CLIP = 1e-7
+MIN_SLOPE, MAX_SLOPE = 0.05, 5.0  # separable data know no other limit; steeper rounds to 1
+RIDGE = 1e-6  # on a Platt slope's distance from 1: constant scores leave it open
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Probabilities → sigmoid(slope · logit(p) + shift), a slope and a shift a label.
+
+    A slope is above 0, so that the order of the images never turns; for "temperature" it is
+    1 / temperature. A shift is 0 but for "platt". "none" changes nothing.
+    """
+
+    method: str
+    slope: tuple[float, ...]
+    shift: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS or not self.slope or len(self.slope) != len(self.shift):
+            raise ValueError(f"an unknown method, or not one slope and shift a label: {self}")
+        if not all(map(math.isfinite, self.slope + self.shift)) or min(self.slope) <= 0:
+            raise ValueError(f"slopes must be finite and above 0, shifts finite: {self}")
+        allowed = {"none": {(1, 0)}, "temperature": {(self.slope[0], 0)}}.get(self.method)
+        if allowed and set(zip(self.slope, self.shift, strict=True)) != allowed:
+            raise ValueError(f"{self.method!r} has no such slopes or shifts: {self}")
+
+    def apply(self, probability: ArrayLike) -> np.ndarray:
+        """Scale probabilities of shape (n_samples, n_labels); DataError where they are none."""
+        given, number = np.asarray(probability), len(self.slope)
+        if given.ndim != 2 or given.shape[1] != number:
+            raise DataError(f"Scaling takes (n_samples, {number}). Received: {given.shape}.")
+        if not ((given >= 0) & (given <= 1)).all():
+            raise DataError("Probabilities must lie in 0…1; they hold NaN or other values.")
+        if self.method == "none":
+            return given
+        slope, shift = np.array(self.slope), np.array(self.shift)
+        scaled = expit(slope * _logit(given) + shift)
+        return np.where((slope == 1) & (shift == 0), given, scaled)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; `from_dict` reads it back."""
+        return {"method": self.method, "slope": list(self.slope), "shift": list(self.shift)}
+
+    @classmethod
+    def from_dict(cls, content: Any) -> Scaling:
+        """Read a scaling; ValueError where it is none."""
+        try:
+            return cls(content["method"], tuple(content["slope"]), tuple(content["shift"]))
+        except (TypeError, KeyError, OverflowError) as error:
+            raise ValueError(f"no scaling: {content!r}") from error
+
+
+def brier_score(truth: ArrayLike, probability: ArrayLike) -> np.ndarray:
+    """Mean squared distance of probability and truth, shape (n_labels,); 0 is best."""
+    truth, probability = checked(truth, probability, np.atleast_2d(truth).shape[1])
+    return np.mean((probability - truth) ** 2, axis=0)
+
+
+def expected_calibration_error(
+    truth: ArrayLike, probability: ArrayLike, *, bins: int = 15
+) -> np.ndarray:
+    """Mean distance of mean probability and observed rate, shape (n_labels,); 0 is best.
+
+    Over `bins` equally wide bins (low, high], 0 in the first, each weighing its share of images.
+    """
+    truth, probability = checked(truth, probability, np.atleast_2d(truth).shape[1])
+    _, predicted, observed = _binned(truth, probability, bins)
+    return np.abs(predicted - observed).sum(axis=1) / len(truth)
+
+
+def reliability_table(
+    truth: ArrayLike, probability: ArrayLike, *, labels: Sequence[str], bins: int = 10
+) -> pd.DataFrame:
+    """What was observed where a probability was given: a row a label and bin that holds images.
+
+    Columns label, bin_low, bin_high, images, mean_probability, observed_rate. The last rows pool
+    the labels as "all labels": there each image counts once a label.
+    """
+    sums = _binned(*checked(truth, probability, len(labels)), bins)
+    images, predicted, observed = (np.vstack([part, part.sum(axis=0)]) for part in sums)
+    held = np.nonzero(images)
+    columns = {
+        "label": np.array([*labels, ALL_LABELS])[held[0]],
+        "bin_low": held[1] / bins,
+        "bin_high": (held[1] + 1) / bins,
+        "images": images[held],
+        "mean_probability": predicted[held] / images[held],
+        "observed_rate": observed[held] / images[held],
+    }
+    return pd.DataFrame(columns)
+
+
+def fit_scaling(
+    truth: ArrayLike,
+    probability: ArrayLike,
+    *,
+    labels: Sequence[str],
+    method: str,
+    min_positives: int = 5,
+) -> tuple[Scaling, list[str]]:
+    """Fit a scaling by binary cross-entropy, which on these data never rises; and notices.
+
+    "temperature" is one slope for all labels together; "platt" a slope and a shift a label, on the
+    truth as it is (Platt smoothed it). With fewer than `min_positives` positives or negatives a
+    label (for "temperature": all labels together) keeps its probabilities.
+
+    Raises:
+        DataError: an unknown method, or the arrays are none that can be measured.
+    """
+    if method not in METHODS:
+        raise DataError(f"Unknown scaling {method!r}. Choose one of: {', '.join(METHODS)}.")
+    truth, probability = checked(truth, probability, len(labels))
+    apart = [(label, truth[:, i], probability[:, i]) for i, label in enumerate(labels)]
+    pooled = [(ALL_LABELS, truth.ravel(), probability.ravel())]
+    fitted, scarce, turned = [], [], []
+    for name, flags, given in {"none": [], "temperature": pooled, "platt": apart}[method]:
+        positives, score, fit = int(flags.sum()), _logit(given), (1.0, 0.0)
+        if min(positives, flags.size - positives) < max(min_positives, 1):
+            scarce.append(f"{name} {positives:,}")
+        else:
+            fit = _fit(flags, score, method)
+        if fit[0] <= MIN_SLOPE:  # the bound of the search: the best slope may be negative
+            turned.append(name)
+        after = binary_cross_entropy(flags, expit(fit[0] * score + fit[1]))
+        fitted.append(fit if after < binary_cross_entropy(flags, given) else (1.0, 0.0))
+    filled = fitted if method == "platt" else (fitted or [(1.0, 0.0)]) * len(labels)
+    slope, shift = zip(*filled, strict=True)
+    sentences = {
+        f"Labels with fewer than {min_positives} positives or negatives keep their probabilities; "
+        f"their positives: {', '.join(scarce)}.": scarce,
+        "Higher scores do not go with more positives; the slope is held at "
+        f"{MIN_SLOPE}, so that the order of images stays, for: {', '.join(turned)}.": turned,
+    }
+    return Scaling(method, slope, shift), [text for text, names in sentences.items() if names]
+
+
+def _fit(truth: np.ndarray, score: np.ndarray, method: str) -> tuple[float, float]:
+    """Slope and shift for the logits (n,) of one label, or of all together."""
+
+    def loss(slope: float, shift: float = 0.0) -> float:
+        z = slope * score + shift
+        return float(np.mean(np.logaddexp(0, z) - truth * z))
+
+    def platt(x: np.ndarray) -> tuple[float, list[float]]:
+        error, far = expit(x[0] * score + x[1]) - truth, x[0] - 1
+        gradient = [np.mean(error * score) + 2 * RIDGE * far, np.mean(error)]
+        return loss(x[0], x[1]) + RIDGE * far**2, gradient
+
+    if method == "temperature":
+        limits = (math.log(MIN_SLOPE), math.log(MAX_SLOPE))
+        power = minimize_scalar(lambda x: loss(math.exp(x)), bounds=limits, method="bounded").x
+        return math.exp(power), 0.0
+    bounds, options = [(MIN_SLOPE, MAX_SLOPE), (None, None)], {"ftol": 1e-15, "gtol": 1e-9}
+    found = minimize(platt, [1, 0], jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    return float(found.x[0]), float(found.x[1])
+
+
+def _logit(probability: np.ndarray) -> np.ndarray:
+    """Finite log odds; what the clip cuts off is added, so that the order of the cut stays."""
+    probability = probability.astype(float)
+    clipped = np.clip(probability, CLIP, 1 - CLIP)
+    return logit(clipped) + (probability - clipped)
+
+
+def _binned(truth: np.ndarray, probability: np.ndarray, bins: int) -> list[np.ndarray]:
+    """Images, summed probability and positives of each bin, each (n_labels, bins)."""
+    if bins < 1:
+        raise DataError(f"The number of bins must be 1 or more. Received: {bins}.")
+    shape = (truth.shape[1], bins)
+    place = np.searchsorted(np.arange(1, bins) / bins, probability) + bins * np.arange(shape[0])
+    weights = (None, probability.ravel(), truth.ravel())
+    return [np.bincount(place.ravel(), w, shape[0] * bins).reshape(shape) for w in weights]

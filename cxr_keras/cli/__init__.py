@@ -1,0 +1,32 @@
+"""The command line: parse, call, print. Keras is imported only inside commands that need it."""
+
+from __future__ import annotations
+
+import click
+
+from cxr_keras import __version__
+from cxr_keras.cli import data, results, training
+from cxr_keras.cli.options import Group
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="cxr-keras")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    """Train, evaluate and use multi-label chest X-ray classifiers.
+
+    DATA is a folder in NIH ChestX-ray14's layout. Without it: $CXR_KERAS_DATA, then ./data/nih,
+    then built-in phantoms (synthetic drawings). For research and teaching; no medical device.
+
+    \b
+    Example:
+      cxr-keras train alexnet_custom --epochs 30 --lr 0.0005
+    """
+
+
+for command in (
+    *(data.download, data.explore, data.phantom, data.prepare),
+    *(training.models, training.train),
+    *(results.calibrate, results.compare, results.ensemble, results.evaluate, results.predict),
+):
+    main.add_command(command)

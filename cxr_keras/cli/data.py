@@ -1,0 +1,123 @@
+"""Commands that get, look at and prepare data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cxr_keras.cli.options import FOLDER, sampling_options
+
+
+@click.command()
+@click.argument("dest", type=FOLDER)
+@click.option("--count", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True)
+def phantom(dest: Path, count: int, seed: int) -> None:
+    """Draw synthetic radiographs into DEST, in NIH's layout.
+
+    Each of the 14 findings is drawn as its own sign, with exact boxes. They are drawings: what
+    a network scores on them says nothing about patients.
+
+    \b
+    Example:
+      cxr-keras phantom phantoms --count 100
+    """
+    from cxr_keras.data.phantom import NOTICE, write_phantoms
+
+    folder = write_phantoms(dest, count=count, seed=seed)
+    click.echo(f"{count} phantoms in {folder}. {NOTICE}", err=True)
+
+
+@click.command()
+@click.argument("dest", type=FOLDER)
+@click.option("--archives", help="Which of the 12, such as 1,3-5  [default: all]")
+@click.option("--metadata-only", is_flag=True, help="Only the label table and the split lists.")
+@click.option("--keep-archives", is_flag=True, help="Keep each archive beside its images.")
+def download(dest: Path, archives: str | None, metadata_only: bool, keep_archives: bool) -> None:
+    """Fetch NIH ChestX-ray14 (42 GB in 12 archives) into DEST.
+
+    Resumes where it stopped, checks sizes and MD5s, unpacks safely; what is done is not fetched
+    again. $CXR_KERAS_NIH_URL and $CXR_KERAS_NIH_METADATA_URL name mirrors.
+
+    \b
+    Example:
+      cxr-keras download data/nih --archives 1,3-5
+    """
+    from cxr_keras.data.download import download as fetch_nih
+
+    if metadata_only and (archives or keep_archives):
+        raise click.UsageError("--metadata-only fetches no archives; leave the other options out.")
+    folder = fetch_nih(
+        dest, archives=archives, metadata_only=metadata_only, keep_archives=keep_archives
+    )
+    click.echo(f"Ready: {folder}", err=True)
+
+
+@click.command()
+@click.argument("data", type=FOLDER, required=False)
+@sampling_options
+@click.option("--allow-missing", is_flag=True, help="Plan on the label table, without images.")
+@click.option("--out", type=FOLDER, help="Folder for manifest.csv  [default: in the cache]")
+def prepare(data: Path | None, allow_missing: bool, out: Path | None, **recipe: Any) -> None:
+    """Choose images, split them and decode each once.
+
+    Writes manifest.csv and the pixel store; prints the sizes, the labels of each split and how
+    many patients two splits share.
+
+    \b
+    Example:
+      cxr-keras prepare data/nih --split patient
+    """
+    from cxr_keras.data import preparation, sampling
+    from cxr_keras.tables import frame_table
+
+    done = preparation.prepare(data, allow_missing=allow_missing, out=out, **recipe)
+    click.echo(f"{len(done.manifest):,} images: {sampling.describe_sizes(done.manifest)}\n")
+    click.echo(frame_table(sampling.label_counts(done.manifest)))
+    shared = sampling.shared_patients(done.manifest)
+    pairs = ", ".join(f"{pair} {number:,}" for pair, number in shared.items())
+    if any(shared.values()):
+        click.echo(f"\nPatients on both sides: {pairs}. Use --split patient to keep them apart.")
+    else:
+        click.echo("\nNo patient is on two sides.")
+    click.echo(f"Manifest: {done.folder / preparation.MANIFEST}", err=True)
+    if done.store is not None:
+        click.echo(f"Pixel store: {done.store.folder}", err=True)
+
+
+@click.command()
+@click.argument("data", type=FOLDER, required=False)
+@click.option("--out", type=FOLDER, help="Folder for the files  [default: explore-<name of DATA>]")
+@click.option(
+    "--all-rows/--on-disk",
+    default=True,
+    help="Every row of the label table, or only images that are there  [default: all rows]",
+)
+def explore(data: Path | None, out: Path | None, all_rows: bool) -> None:
+    """Count the labels of DATA, alone and together, and its patients by age, sex and view.
+
+    The tables go to stdout and, with the figures as PNG and SVG, into a folder. The label table
+    is enough; no image is opened.
+
+    \b
+    Example:
+      cxr-keras explore data/nih --out nih-explored
+    """
+    from cxr_keras import exploration
+    from cxr_keras.data.phantom import NOTICE
+    from cxr_keras.tables import frame_table
+
+    found = exploration.explore(data, on_disk=not all_rows, out=out)
+    if found.phantoms:
+        click.echo(f"{NOTICE}\n")
+    click.echo(
+        f"{found.images:,} images of {found.patients:,} patients; "
+        f"{found.multiple_share:.1%} of the images have more than one finding.\n"
+    )
+    click.echo(frame_table(found.labels))
+    if not found.people.empty:
+        click.echo(f"\n{frame_table(found.people, left=2)}")
+    for name in exploration.FILES:
+        click.echo(f"Written: {found.folder / name}", err=True)

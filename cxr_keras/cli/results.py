@@ -1,0 +1,244 @@
+"""Commands that measure and use trained networks."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cxr_keras.cli.options import (
+    FOLDER,
+    data_option,
+    output_dir_option,
+    resamples_option,
+    threshold_value,
+)
+
+LONGEST_NAME = 40
+RUN = click.Path(path_type=Path)
+CSV = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("run", type=RUN, required=False)
+@data_option
+@click.option(
+    "--split",
+    type=click.Choice(["train", "val", "test", "all"]),
+    default="test",
+    show_default=True,
+)
+@click.option(
+    "--thresholds",
+    callback=threshold_value,
+    metavar="calibrated|P",
+    help="A label is called at or above it: the network's own, chosen on its validation split, "
+    "or one number for all  [default: calibrated; 0.5 with --predictions]",
+)
+@click.option(
+    "--predictions", type=CSV, help="Measure this CSV of prob_<label> columns, of any labels."
+)
+@click.option("--truth", type=CSV, help="NIH's label table, for --predictions.")
+@resamples_option
+@click.option("--force", is_flag=True, help="Measure images that the network was trained on, too.")
+@click.option("--out", type=FOLDER, help="Folder for the tables  [default: beside the model]")
+def evaluate(
+    run: Path | None,
+    predictions: Path | None,
+    truth: Path | None,
+    thresholds: str | float | None,
+    **options: Any,
+) -> None:
+    """Measure RUN (a run folder or .keras file) on a split, label by label.
+
+    The tables go to stdout and, with predictions.csv, beside the model. Intervals are 95%, from
+    a bootstrap over patients.
+
+    \b
+    Examples:
+      cxr-keras evaluate saved_models/alexnet_custom-ep30-lr0.0005
+      cxr-keras evaluate saved_models/alexnet_custom-ep30-lr0.0005 --thresholds 0.5
+      cxr-keras evaluate --predictions P.csv --truth Data_Entry_2017_v2020.csv
+    """
+    from cxr_keras import evaluation
+
+    if predictions is not None and truth is not None and run is None:
+        if isinstance(thresholds, str):
+            raise click.UsageError("--thresholds calibrated needs a RUN; give a number.")
+        shared = {name: options[name] for name in ("resamples", "out")}
+        result = evaluation.evaluate_predictions(
+            predictions, truth, thresholds=0.5 if thresholds is None else thresholds, **shared
+        )
+    elif run is not None and predictions is None and truth is None:
+        wanted = evaluation.CALIBRATED if thresholds is None else thresholds
+        result = evaluation.evaluate(run, thresholds=wanted, **options)
+    else:
+        raise click.UsageError("Give either RUN, or both --predictions and --truth.")
+    _show(result)
+
+
+@click.command()
+@click.argument("run", type=RUN)
+@data_option
+@click.option(
+    "--method",
+    type=click.Choice(["none", "temperature", "platt"]),
+    default="none",
+    show_default=True,
+    help="Scaling of the outputs: one slope for all labels, or a slope and shift a label.",
+)
+@click.option(
+    "--sensitivity",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Choose the highest thresholds that reach it  [default: thresholds of maximum F1]",
+)
+@resamples_option
+def calibrate(run: Path, **options: Any) -> None:
+    """Choose thresholds and scaling for RUN anew, on its validation split.
+
+    They are stored in the network's card; then the test split is evaluated again.
+
+    \b
+    Example:
+      cxr-keras calibrate saved_models/alexnet_custom-ep30-lr0.0005 --sensitivity 0.9
+    """
+    from cxr_keras.recalibration import calibrate as run_calibration
+
+    _show(run_calibration(run, **options))
+
+
+@click.command()
+@click.argument("run_a", type=RUN)
+@click.argument("run_b", type=RUN)
+@resamples_option
+@click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path))
+def compare(run_a: Path, run_b: Path, resamples: int, csv_file: Path | None) -> None:
+    """Is RUN_B better than RUN_A on the same images, or could it be luck?
+
+    RUN_A and RUN_B are run folders or CSVs of predictions with truth. The difference is B − A,
+    with a 95% interval and a p-value from a bootstrap over patients, paired.
+
+    \b
+    Example:
+      cxr-keras compare saved_models/alexnet_custom-ep30-lr0.001 \\
+        saved_models/alexnet_custom-ep30-lr0.0005
+    """
+    from cxr_keras.assessment import write_table
+    from cxr_keras.comparison import compare as run_comparison
+    from cxr_keras.tables import comparison_table
+
+    table = run_comparison(run_a, run_b, resamples=resamples)
+    click.echo(f"A: {run_a}\nB: {run_b}\n")
+    click.echo(comparison_table(table))
+    if csv_file is not None:
+        write_table(table, csv_file)
+
+
+@click.command()
+@click.argument("runs", type=RUN, nargs=-1, required=True)
+@click.option("--name", required=True, help="Of the new run folder.")
+@click.option(
+    "--weighted", is_flag=True, help="Weigh the runs by their validation AUROC, not equally."
+)
+@output_dir_option
+@resamples_option
+def ensemble(runs: tuple[Path, ...], **options: Any) -> None:
+    """Average RUNS, trained on the same split, into one network in a run folder of its own.
+
+    \b
+    Example:
+      cxr-keras ensemble saved_models/alexnet_custom-* --name alexnet_custom-both
+    """
+    from cxr_keras.ensembling import ensemble as run_ensemble
+
+    _show(run_ensemble(runs, **options))
+
+
+@click.command()
+@click.argument("run", type=RUN)
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+@click.option("--heatmaps", type=FOLDER, help="Write Grad-CAM overlays into this folder.")
+@click.option(
+    "--resolve-no-finding", is_flag=True, help="Drop No Finding where a finding is called, too."
+)
+def predict(
+    run: Path,
+    paths: tuple[Path, ...],
+    csv_file: Path | None,
+    as_json: bool,
+    heatmaps: Path | None,
+    resolve_no_finding: bool,
+) -> None:
+    """Predict images, and all images in folders, with RUN (a run folder or .keras file).
+
+    A file that cannot be read is a row with its error, and the exit code is then 1.
+
+    \b
+    Example:
+      cxr-keras predict saved_models/alexnet_custom-ep30-lr0.0005 my_xrays/ --csv findings.csv
+    """
+    from cxr_keras import prediction
+    from cxr_keras.artifacts import read_card
+    from cxr_keras.paths import atomic_file
+    from cxr_keras.tables import text_table
+
+    rows = prediction.predict(run, paths, heatmaps=heatmaps, resolve_no_finding=resolve_no_finding)
+    if csv_file is not None:
+        csv_file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(csv_file) as temporary:
+            frame = prediction.to_frame(rows, read_card(run).labels)
+            frame.to_csv(temporary, index=False, float_format="%.6g")
+    if as_json:
+        click.echo(json.dumps(prediction.to_records(rows), indent=1))
+    else:
+        cells = [_prediction_cells(row) for row in rows]
+        click.echo(text_table(cells, ("image", "findings called"), left=2))
+    _say_contradictions(rows)
+    bad = sum(bool(row.error) for row in rows)
+    if bad:
+        click.echo(f"{bad} of {len(rows)} files could not be read.", err=True)
+        sys.exit(1)
+
+
+def _show(result: Any) -> None:
+    """An evaluation on stdout, where its files are on stderr."""
+    from cxr_keras import tables
+
+    found = result.assessment
+    click.echo(tables.metrics_table(found.metrics))
+    click.echo(f"\nLoss: {found.loss:.4f}. {tables.assessment_sentences(found)}")
+    click.echo(f"\n{tables.frame_table(found.samplewise[['measure', 'value']])}")
+    if not found.subgroups.empty:
+        click.echo(f"\n{tables.subgroup_overview(found)}")
+    if result.notice:
+        click.echo(f"\n{result.notice}")
+    click.echo(f"Tables in {result.folder}", err=True)
+
+
+def _say_contradictions(rows: list[Any]) -> None:
+    from cxr_keras.labels import NO_FINDING
+
+    count = sum(NO_FINDING in row.findings and len(row.findings) > 1 for row in rows)
+    if count:
+        click.echo(
+            f"{count} of {len(rows)} images are called {NO_FINDING} beside a finding, which "
+            "excludes it; --resolve-no-finding lets the finding stand.",
+            err=True,
+        )
+
+
+def _prediction_cells(row: Any) -> tuple[str, str]:
+    name = str(row.path)
+    if len(name) > LONGEST_NAME:
+        name = f"…{name[-LONGEST_NAME + 1 :]}"
+    if row.error:
+        return name, f"not read: {row.error.removeprefix(f'{row.path}: ')}"
+    if row.findings:
+        return name, ", ".join(f"{label} {row.probabilities[label]:.2f}" for label in row.findings)
+    top = max(row.probabilities, key=lambda label: row.probabilities[label])
+    return name, f"none (highest: {top} {row.probabilities[top]:.2f})"

@@ -1,0 +1,116 @@
+"""Commands that build and train networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cxr_keras.cli.options import (
+    data_option,
+    fine_tune_blocks,
+    output_dir_option,
+    sampling_options,
+)
+from cxr_keras.errors import CxrError
+
+
+@click.command()
+def models() -> None:
+    """List the networks: parameters, pretrained weights, blocks for --fine-tune, source.
+
+    \b
+    Example:
+      cxr-keras models
+    """
+    from cxr_keras.models.registry import count_parameters, list_models
+    from cxr_keras.tables import text_table
+
+    rows = []
+    for spec in list_models():
+        try:
+            size = f"{count_parameters(spec.name):,}"
+        except CxrError:
+            size = "–"  # needs an extra that is not installed
+        rows.append((spec.name, spec.default_weights, spec.source, size, str(len(spec.blocks))))
+    header = ("name", "weights", "source", "parameters", "blocks")
+    click.echo(text_table(rows, header, left=3))
+
+
+@click.command()
+@click.argument("model")
+@data_option
+@click.option("--epochs", type=click.IntRange(min=1), default=30, show_default=True)
+@click.option(
+    "--lr",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.0005,
+    show_default=True,
+    help="Learning rate of Adam.",
+)
+@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option(
+    "--loss",
+    type=click.Choice(["bce", "bce_logits", "weighted_bce", "focal", "asymmetric"]),
+    default="bce",
+    show_default=True,
+    help="The last three make a network say yes to rare findings sooner.",
+)
+@click.option(
+    "--weights",
+    help="imagenet, none, or a torchvision .pth  [default: imagenet where there are any]",
+)
+@click.option(
+    "--fine-tune",
+    is_flag=False,
+    flag_value="all",
+    metavar="[N]",
+    callback=fine_tune_blocks,
+    help="Train pretrained weights too: all of them, or the last N blocks.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
+    default="float32",
+    show_default=True,
+    help="Mixed precision is for GPUs, which are used without being told.",
+)
+@sampling_options
+@click.option("--name", help="Of the run folder  [default: MODEL-epEPOCHS-lrLR]")
+@output_dir_option
+@click.option(
+    "--checkpoint-every",
+    type=click.IntRange(min=1),
+    help="Epochs between checkpoints  [default: as often as costs 5% of the time]",
+)
+@click.option(
+    "--feature-cache/--no-feature-cache",
+    default=True,
+    help="Run a frozen part once per image, not once per epoch  [default: yes]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a run folder of the same name.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+def train(model: str, data: Path | None, **settings: Any) -> None:
+    """Train MODEL, keep its best epoch, evaluate it on the test split.
+
+    \b
+    Examples:
+      cxr-keras train alexnet_custom --epochs 30 --lr 0.0005
+      cxr-keras train alexnet_custom --data data/nih --split paper --epochs 15
+      cxr-keras train resnet18 --data data/nih --loss asymmetric --fine-tune 2
+    """
+    from cxr_keras.tables import assessment_sentences, metrics_table
+    from cxr_keras.training import train as run_training
+
+    run = run_training(model, data, **settings)
+    click.echo(metrics_table(run.metrics))
+    click.echo(f"\n{assessment_sentences(run.evaluation.assessment)}")
+    loss = run.info["loss"]
+    click.echo(
+        f"Loss: {loss['train']:.4f} train, {loss['val']:.4f} val (epoch "
+        f"{run.info['best_epoch']}, kept), {loss['test']:.4f} test."
+    )
+    if run.info["notice"]:
+        click.echo(run.info["notice"])
+    click.echo(f"Run folder: {run.folder}", err=True)

@@ -1,0 +1,88 @@
+"""Two runs on the same images: which is better, and could it be luck?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from cxr_keras import artifacts, assessment, bootstrap, metrics
+from cxr_keras.data.nih import IMAGE, PATIENT
+from cxr_keras.errors import DataError
+from cxr_keras.progress import notice, progress_bar
+
+
+def compare(
+    run_a: str | Path,
+    run_b: str | Path,
+    *,
+    resamples: int = assessment.RESAMPLES,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Compare two runs by a paired bootstrap over patients.
+
+    Args:
+        run_a: a run folder, or a CSV with predictions and truth.
+        run_b: the other. Images that only one of them has are left out, with a notice.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        A row a label and the average rows: label, auroc_a, auroc_b, auroc_difference (B − A), its
+        95% interval auroc_low and auroc_high, auroc_p (two-sided); the same for ap.
+
+    Raises:
+        DataError: a file is missing, the two share no image or label, or differ in truth.
+    """
+    table_a, table_b = _predictions(run_a), _predictions(run_b)
+    labels = [n for n in assessment.labels_of(table_a) if n in assessment.labels_of(table_b)]
+    if not labels:
+        raise DataError(f"{run_a} and {run_b} have no label in common.")
+    both = table_a[[IMAGE]].merge(table_b[[IMAGE]], on=IMAGE)[IMAGE]
+    if both.empty:
+        raise DataError(
+            f"{run_a} and {run_b} have no image in common. Compare runs on the same test split."
+        )
+    left_out = len(table_a) + len(table_b) - 2 * len(both)
+    if left_out:
+        notice(f"{left_out:,} images are in one of the two only: left out. {len(both):,} stay.")
+    table_a = table_a.set_index(IMAGE).loc[both]
+    table_b = table_b.set_index(IMAGE).loc[both]
+    truth, probability_a = assessment.columns_of(table_a, labels)
+    truth_b, probability_b = assessment.columns_of(table_b, labels)
+    if (truth != truth_b).any():
+        changed = int((truth != truth_b).any(axis=1).sum())
+        raise DataError(
+            f"{run_a} and {run_b} disagree about the truth of {changed:,} images, so they were "
+            "measured on different label tables. Evaluate both again on one."
+        )
+    if PATIENT not in table_a.columns:
+        notice(f"No column {PATIENT!r} in {run_a}: each image counts as a patient of its own.")
+    patients = table_a.get(PATIENT, pd.Series(range(len(both))))
+    with progress_bar("Bootstrap over patients", resamples) as bar:
+        return bootstrap.paired_differences(
+            truth,
+            probability_a,
+            probability_b,
+            patients.to_numpy(),
+            labels=labels,
+            averages=metrics.average_rows(labels),
+            resamples=resamples,
+            seed=seed,
+            progress=bar.advance,
+        )
+
+
+def _predictions(run: str | Path) -> pd.DataFrame:
+    path = Path(run).expanduser()
+    file = path / artifacts.PREDICTIONS if path.is_dir() else path
+    if not file.is_file():
+        raise DataError(
+            f"There is no {file}. Name a finished run folder, or a CSV of predictions with truth; "
+            "`cxr-keras evaluate` writes one."
+        )
+    table = assessment.read_predictions(file)
+    repeated = table.loc[table[IMAGE].duplicated(), IMAGE]
+    if len(repeated):
+        raise DataError(f"{file} has an image twice: {repeated.iloc[0]}.")
+    return table

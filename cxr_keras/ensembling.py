@@ -1,0 +1,171 @@
+"""Several runs as one: their mean probability, in a run folder like any other."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cxr_keras import artifacts, assessment, metrics
+from cxr_keras.assessment import PROBABILITY
+from cxr_keras.config import RUNS_FOLDER
+from cxr_keras.data.nih import IMAGE
+from cxr_keras.errors import RunError
+from cxr_keras.evaluation import Evaluation, write_evaluation
+from cxr_keras.labels import LABELS
+from cxr_keras.progress import notice
+from cxr_keras.run_folder import make_folder
+from cxr_keras.thresholds import choose_thresholds
+
+COLUMNS = [PROBABILITY + label for label in LABELS]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Member:
+    """A run of an ensemble: its folder, card, and predictions of the two splits."""
+
+    folder: Path
+    card: artifacts.Card
+    val: pd.DataFrame
+    test: pd.DataFrame
+
+
+def ensemble(
+    runs: Sequence[str | Path],
+    *,
+    name: str,
+    weighted: bool = False,
+    folder: str | Path = RUNS_FOLDER,
+    resamples: int = assessment.RESAMPLES,
+) -> Evaluation:
+    """Average runs into one network, with thresholds of its own, and measure it.
+
+    Args:
+        runs: two or more finished run folders, trained on the same split of the same data.
+        name: of the new run folder.
+        weighted: weigh each run by its macro AUROC on the validation split, in place of equally.
+        folder: where the new run folder goes.
+        resamples: of the bootstrap over patients.
+
+    Returns:
+        The test split. The folder holds model.keras, whose outputs are the mean of the members'.
+
+    Raises:
+        RunError: fewer than two runs, one that is unfinished or calibrated, runs on different
+            data, or the folder exists.
+        ModelError: a member's network cannot be loaded.
+    """
+    target = Path(folder) / name
+    if target.exists():
+        raise RunError(f"The run folder {target} exists. Give another --name.")
+    members = [_read_member(Path(run).expanduser()) for run in runs]
+    _check_members(members)
+    weights = _weights(members, weighted=weighted)
+    val = _mean([member.val for member in members], weights)
+    test = _mean([member.test for member in members], weights)
+    limits, sentences = choose_thresholds(*assessment.columns_of(val, LABELS), labels=LABELS)
+    for sentence in sentences:
+        notice(sentence)
+    first = members[0].card
+    described = [
+        {"run": str(member.folder), "weight": round(float(weight), 6)}
+        for member, weight in zip(members, weights, strict=True)
+    ]
+    settings = {"model": "ensemble", "members": described, "weighted": weighted}
+    card = dataclasses.replace(first, thresholds=limits, settings=settings)
+    network = _network(members, weights, name=name)
+    trained_on = frozenset[str]().union(
+        *(artifacts.read_trained_on(member.folder) for member in members)
+    )
+    make_folder(target)
+    artifacts.save_model(network, card, target / artifacts.MODEL, trained_on=trained_on)
+    assessment.write_table(val, target / artifacts.VAL_PREDICTIONS)
+    result = write_evaluation(
+        test,
+        target,
+        thresholds=dict(zip(LABELS, limits, strict=True)),
+        base_rates=first.data.get("base_rates"),
+        resamples=resamples,
+        sentence=first.notice,
+    )
+    info = {"status": "done", "notice": first.notice, "settings": settings, "data": first.data}
+    info["thresholds"] = result.assessment.thresholds
+    artifacts.write_run(target, info)
+    return result
+
+
+def _read_member(folder: Path) -> _Member:
+    files = [folder / artifacts.VAL_PREDICTIONS, folder / artifacts.PREDICTIONS]
+    missing = [file for file in files if not file.is_file()]
+    if missing or artifacts.read_run(folder).get("status") != "done":
+        what = f"it lacks {missing[0].name}" if missing else "it is not finished"
+        raise RunError(f"{folder} cannot join an ensemble: {what}. Train it to its end first.")
+    val, test = map(assessment.read_predictions, files)
+    return _Member(folder, artifacts.read_card(folder), val, test)
+
+
+def _check_members(members: Sequence[_Member]) -> None:
+    if len(members) < 2:
+        raise RunError(f"An ensemble needs two runs or more. Received: {len(members)}.")
+    folders = [member.folder.resolve() for member in members]
+    if len(set(folders)) < len(folders):
+        raise RunError("A run is named twice; name each member of an ensemble once.")
+    first = members[0]
+    for member in members:
+        if member.card.scaling:
+            raise RunError(
+                f"{member.folder} has calibrated outputs, which an ensemble would mix with raw "
+                f"ones. Run `cxr-keras calibrate {member.folder} --method none` first, and "
+                "calibrate the ensemble afterwards."
+            )
+        same_images = all(
+            list(a[IMAGE]) == list(b[IMAGE])
+            for a, b in ((member.val, first.val), (member.test, first.test))
+        )
+        if member.card.data.get("fingerprint") != first.card.data.get("fingerprint") or (
+            not same_images
+        ):
+            raise RunError(
+                f"{member.folder} and {first.folder} were trained on different data or splits, so "
+                "one may have seen what the other is tested on. Train them with the same --data, "
+                "--split, --per-class and --seed."
+            )
+
+
+def _weights(members: Sequence[_Member], *, weighted: bool) -> np.ndarray:
+    """A weight a member; they sum to 1."""
+    raw = np.ones(len(members))
+    if weighted:
+        for i, member in enumerate(members):
+            truth, probability = assessment.columns_of(member.val, LABELS)
+            raw[i] = metrics.average(metrics.label_table(truth, probability), "auroc")
+        if not np.isfinite(raw).all():
+            raise RunError("The validation split has no AUROC to weigh by; leave --weighted out.")
+    weights: np.ndarray = raw / raw.sum()
+    return weights
+
+
+def _mean(tables: Sequence[pd.DataFrame], weights: np.ndarray) -> pd.DataFrame:
+    stacked = np.stack([table[COLUMNS].to_numpy() for table in tables])
+    mean = np.clip(np.tensordot(weights, stacked, axes=1), 0.0, 1.0)
+    result = tables[0].copy()
+    result[COLUMNS] = mean
+    return result
+
+
+def _network(members: Sequence[_Member], weights: np.ndarray, *, name: str) -> Any:
+    """One network on the members' input, of built-in layers: each member, scaled, and their sum."""
+    import keras
+
+    networks = [artifacts.load_model(member.folder) for member in members]
+    pixels = keras.Input(networks[0].input_shape[1:], name="pixels")
+    parts = []
+    for number, (network, weight) in enumerate(zip(networks, weights, strict=True), start=1):
+        member = keras.Model(network.input, network.output, name=f"member{number}")
+        scale = keras.layers.Rescaling(float(weight), name=f"weight{number}")
+        parts.append(scale(member(pixels)))
+    return keras.Model(pixels, keras.layers.Add(name="mean")(parts), name=name)

@@ -1,0 +1,166 @@
+import numpy as np
+import pytest
+import sklearn.metrics as reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cxr_keras.errors import DataError
+from cxr_keras.labels import LABELS, NO_FINDING
+from cxr_keras.samplewise import (
+    contradictions,
+    cooccurrence,
+    resolve_no_finding,
+    samplewise_table,
+    silent,
+)
+
+NAMES = ["Edema", NO_FINDING, "Mass"]
+
+
+def random_case(seed, n=50, k=5):
+    rng = np.random.default_rng(seed)
+    truth = (rng.random((n, k)) < rng.choice([0.0, 0.2, 0.5, 1.0], (n, 1))).astype(int)
+    probability = np.round(rng.random((n, k)), 1)  # ties
+    return truth, (probability >= 0.6).astype(int), probability
+
+
+def values(truth, called, probability):
+    return samplewise_table(truth, called, probability).set_index("measure")["value"]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 15))
+def test_against_scikit_learn_and_plain_loops(seed, k):
+    truth, called, probability = random_case(seed, k=k)
+    table = samplewise_table(truth, called, probability)
+    sizes = [int(c.sum() - t.sum()) for t, c in zip(truth, called, strict=True)]
+    expected = {
+        "exact match ratio": reference.accuracy_score(truth, called),
+        "Hamming loss": reference.hamming_loss(truth, called),
+        "Jaccard index": reference.jaccard_score(
+            truth, called, average="samples", zero_division=1.0
+        ),
+        "label ranking loss": reference.label_ranking_loss(truth, probability),
+        "label-set size error": np.mean([abs(size) for size in sizes]),
+        "label-set size bias": np.mean(sizes),
+    }
+    assert dict(zip(table["measure"], table["value"], strict=True)) == pytest.approx(expected)
+    assert list(table.columns) == ["measure", "value", "meaning"]
+    assert table["meaning"].str.len().min() > 20
+
+
+def test_a_toy_by_hand():
+    truth = [[1, 0, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1]]
+    called = [[1, 0, 0], [0, 1, 1], [0, 0, 0], [0, 0, 0]]
+    probability = [[0.9, 0.1, 0.1], [0.2, 0.8, 0.5], [0.1, 0.2, 0.3], [0.1, 0.2, 0.3]]
+    found = values(truth, called, probability)
+    assert found.tolist() == pytest.approx(
+        [2 / 4, 5 / 12, (1 + 1 / 3 + 1 + 0) / 4, (1 / 2) / 4, 3 / 4, -3 / 4]
+    )
+
+
+def test_tied_scores_count_as_wrong_order():
+    assert values([[1, 0]], [[1, 0]], [[0.5, 0.5]])["label ranking loss"] == 1.0
+    assert values([[1, 0]], [[1, 0]], [[0.6, 0.5]])["label ranking loss"] == 0.0
+
+
+def test_images_without_or_with_every_label():
+    nothing, everything = np.zeros((3, 2)), np.ones((3, 2))
+    silent_answer = values(nothing, nothing, nothing)
+    assert silent_answer.tolist() == [1, 0, 1, 0, 0, 0]
+    assert values(everything, nothing, nothing).tolist() == [0, 1, 0, 0, 2, -2]
+    assert values(nothing, everything, everything).tolist() == [0, 1, 0, 0, 2, 2]
+
+
+def test_one_label_alone():
+    found = values([[1], [0]], [[1], [1]], [[0.9], [0.8]])
+    assert found.tolist() == [0.5, 0.5, 0.5, 0.0, 0.5, 0.5]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000))
+def test_cooccurrence_against_a_slow_loop(seed):
+    truth, called, _ = random_case(seed, n=30, k=3)
+    table = cooccurrence(truth, called, NAMES)
+    assert list(table.columns) == [*NAMES, "nothing called"]
+    assert table.index.name == "truth"
+    assert ("no label" in table.index) == bool((truth.sum(axis=1) == 0).any())
+    for row in table.index:
+        for column in table.columns:
+            count = 0
+            for t, c in zip(truth, called, strict=True):
+                has = not t.any() if row == "no label" else t[NAMES.index(row)]
+                is_called = not c.any() if column == "nothing called" else c[NAMES.index(column)]
+                count += bool(has and is_called)
+            assert table.loc[row, column] == count
+
+
+def test_cooccurrence_by_hand():
+    table = cooccurrence([[1, 0], [1, 1], [0, 1]], [[1, 0], [1, 1], [0, 0]], ["Edema", "Mass"])
+    assert table.to_numpy().tolist() == [[2, 1, 0], [1, 1, 1]]
+    assert list(table.index) == ["Edema", "Mass"]
+    table = cooccurrence([[0, 0]], [[0, 1]], ["Edema", "Mass"])
+    assert table.loc["no label"].tolist() == [0, 1, 0]
+
+
+def test_no_finding_beside_a_finding():
+    called = np.array([[1, 1, 0], [0, 1, 0], [1, 1, 1], [1, 0, 1], [0, 0, 0]])
+    assert contradictions(called, NAMES) == 2
+    assert silent(called) == 1
+    before = called.copy()
+    resolved = resolve_no_finding(called, NAMES)
+    assert resolved.dtype == bool
+    assert resolved.astype(int).tolist() == [
+        [1, 0, 0], [0, 1, 0], [1, 0, 1], [1, 0, 1], [0, 0, 0],
+    ]  # fmt: skip
+    assert np.array_equal(called, before)
+    assert contradictions(resolved, NAMES) == 0
+    assert silent(resolved) == 1
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000))
+def test_resolving_touches_no_finding_alone(seed):
+    called = random_case(seed, k=15)[0]
+    resolved = resolve_no_finding(called, LABELS)
+    place = LABELS.index(NO_FINDING)
+    assert np.array_equal(np.delete(resolved, place, 1), np.delete(called, place, 1))
+    changed = (resolved != called).any(axis=1)
+    assert changed.sum() == contradictions(called, LABELS)
+    assert silent(resolved) == silent(called) == (called.sum(axis=1) == 0).sum()
+    assert resolve_no_finding(resolved, LABELS).tolist() == resolved.tolist()
+
+
+def test_labels_without_no_finding_cannot_contradict():
+    called = np.ones((4, 2), bool)
+    assert contradictions(called, ["Edema", "Mass"]) == 0
+    resolved = resolve_no_finding(called, ["Edema", "Mass"])
+    assert resolved.all()
+    assert not np.shares_memory(resolved, called)
+    assert contradictions(called[:, :1], [NO_FINDING]) == 0
+    assert resolve_no_finding(called[:, :1], [NO_FINDING]).all()
+
+
+def test_no_image_is_no_contradiction():
+    assert contradictions(np.zeros((0, 3)), NAMES) == silent(np.zeros((0, 3))) == 0
+
+
+def test_bad_arrays_are_refused():
+    truth, called, probability = random_case(1, n=4, k=3)
+    with pytest.raises(DataError, match=r"Truth and probabilities .* \(4, 3\) and \(4, 2\)"):
+        samplewise_table(truth, called, probability[:, :2])
+    with pytest.raises(DataError) as caught:
+        samplewise_table(truth, called[:3], probability)
+    assert str(caught.value) == "Called labels must have the shape (4, 3). Received: (3, 3)."
+    with pytest.raises(DataError, match="Called labels must be 0 or 1 everywhere"):
+        samplewise_table(truth, probability, probability)
+    with pytest.raises(DataError, match="no sample"):
+        samplewise_table(truth[:0], called[:0], probability[:0])
+    with pytest.raises(DataError, match="Truth must be 0 or 1"):
+        cooccurrence(probability, called, NAMES)
+    with pytest.raises(DataError, match=r"\(n_samples, 2\). Received: \(4, 3\)"):
+        contradictions(called, ["Edema", NO_FINDING])
+    with pytest.raises(DataError, match="0 or 1"):
+        silent(called * np.nan)
+    with pytest.raises(DataError, match=r"Received: \(3,\)"):
+        silent(called[0])
