@@ -7,6 +7,7 @@ on. Keras ignores both, so the file loads with a bare `load_model` anywhere.
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import zipfile
@@ -73,8 +74,12 @@ class Card:
             ValueError: it is not a card of this format.
         """
         content: dict[str, Any] = json.loads(text)
-        if content.pop("format", None) != CARD_FORMAT:
-            raise ValueError(f"not a {CARD_FORMAT!r}")
+        found = content.pop("format", None)
+        if found != CARD_FORMAT:
+            raise ValueError(
+                f"its format is {found!r}, this version reads {CARD_FORMAT!r}: a newer cxr-keras "
+                "may have written it, install that one"
+            )
         for name in ("labels", "thresholds"):
             content[name] = tuple(content[name])
         if len(content["labels"]) != len(content["thresholds"]):
@@ -99,7 +104,7 @@ def save_model(
     with atomic_file(target) as temporary:
         archive = temporary.with_suffix(".keras")
         try:
-            model.save(archive)
+            _save_network(model, archive)
             with zipfile.ZipFile(archive, "a") as file:
                 file.writestr(CARD_MEMBER, card.to_json())
                 listed = "\n".join(sorted(trained_on))
@@ -107,6 +112,13 @@ def save_model(
             archive.replace(temporary)
         finally:
             archive.unlink(missing_ok=True)
+
+
+def _save_network(model: keras.Model, archive: Path) -> None:
+    try:
+        model.save(archive)
+    except RuntimeError as error:  # HDF5's, when it closes a file that could not be written
+        raise OSError(errno.ENOSPC, str(error)) from error
 
 
 def replace_card(file: Path, card: Card) -> None:

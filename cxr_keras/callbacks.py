@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,33 @@ class EpochSeed(keras.callbacks.Callback):
         self.loader.start_epoch(epoch)
         number = np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0]
         keras.utils.set_random_seed(int(number))
+
+
+class StopOnNonFinite(keras.callbacks.Callback):
+    """Ends training in the epoch in which the loss is no number any more.
+
+    Attributes:
+        epoch: the epoch in which it happened, from 1; None while all is well.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epoch: int | None = None
+        self._now = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._now = epoch + 1
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self._check((logs or {}).get("loss", 0.0))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._check((logs or {}).get("val_loss", 0.0))
+
+    def _check(self, loss: float) -> None:
+        if self.epoch is None and not math.isfinite(loss):
+            self.epoch = self._now
+            self.model.stop_training = True
 
 
 class ProgressLog(keras.callbacks.Callback):

@@ -31,9 +31,9 @@ class EpochMetrics(keras.metrics.Metric):
         self._counts = self.add_variable((2, labels, BINS), "zeros", "float32", name="counts")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Count a batch: truth and logits of shape (n_samples, n_labels)."""
+        """Count a batch: truth and logits of shape (n_samples, n_labels); NaN counts as "no"."""
         ops = keras.ops
-        probability = ops.sigmoid(ops.cast(y_pred, "float32"))
+        probability = ops.nan_to_num(ops.sigmoid(ops.cast(y_pred, "float32")))
         # bin k holds k/BINS < p ≤ (k+1)/BINS: an edge is not above itself
         bins = ops.cast(ops.clip(ops.ceil(probability * BINS) - 1, 0, BINS - 1), "int32")
         place = ops.cast(y_true, "int32") * self.labels + ops.arange(self.labels, dtype="int32")

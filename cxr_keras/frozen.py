@@ -18,8 +18,9 @@ import numpy as np
 
 from cxr_keras.arrays import open_rows, row_writer, take_rows
 from cxr_keras.data.preparation import Prepared, PreparedSplit
+from cxr_keras.errors import CxrError
 from cxr_keras.kernels import native_kernels
-from cxr_keras.paths import build_once, cache_folder
+from cxr_keras.paths import build_once, cache_folder, cannot_write
 from cxr_keras.progress import notice, progress_bar
 
 VERSION = 1  # of the store's layout
@@ -105,7 +106,14 @@ def stored_features(parts: FrozenPrefix, prepared: Prepared) -> np.ndarray:
                 file.write(np.asarray(features, dtype="float32").tobytes())
                 bar.advance(len(batch))
 
-    build_once(folder, write, waiting="Another process runs the same frozen part; waiting for it.")
+    waiting = "Another process runs the same frozen part; waiting for it."
+    try:
+        build_once(folder, write, waiting=waiting)
+    except OSError as error:
+        raise CxrError(
+            f"{cannot_write(folder, error)} It needs {size:,.0f} MB; --no-feature-cache does "
+            "without it."
+        ) from error
     return open_rows(folder / _FEATURES)
 
 

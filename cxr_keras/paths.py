@@ -6,6 +6,7 @@ moves it; otherwise it is the platform's own cache folder.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from cxr_keras.errors import CxrError
 from cxr_keras.progress import notice
 
 CACHE_VARIABLE = "CXR_KERAS_CACHE"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def cache_folder(*parts: str) -> Path:
@@ -47,16 +49,23 @@ def atomic_file(target: Path) -> Iterator[Path]:
 
     A crash, Ctrl-C or full disk leaves the old `target` whole and no half-written file under
     its name.
+
+    Raises:
+        CxrError: it cannot be written: no room, no right, no such folder.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = None
     try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, target)
+    except OSError as error:
+        raise CxrError(cannot_write(target, error)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -92,6 +101,19 @@ def build_once(folder: Path, write: Callable[[Path], None], *, waiting: str) -> 
                 write(temporary)
     finally:
         lock.release()
+
+
+def cannot_write(target: Path, error: OSError) -> str:
+    """Why `target` cannot be written and what to do, in a sentence or two."""
+    if error.errno in _NO_ROOM:
+        remedy = "Make room on that disk, or write to another folder"
+    else:
+        remedy = "Write to a folder of yours"
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return (
+        f"{target} cannot be written ({reason}). {remedy}: --output-dir, --out or "
+        f"${CACHE_VARIABLE}, whichever it was."
+    )
 
 
 def remove_leftovers(target: Path) -> None:

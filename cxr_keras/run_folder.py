@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,9 @@ from cxr_keras.config import TrainConfig
 from cxr_keras.data import phantom, sampling
 from cxr_keras.data.preparation import Prepared
 from cxr_keras.errors import RunError
+
+if sys.platform != "win32":
+    import fcntl
 
 
 def check_folder(folder: Path, config: TrainConfig, *, overwrite: bool, resume: bool) -> None:
@@ -46,8 +53,36 @@ def open_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
         RunError: it cannot be made.
     """
     if folder.exists() and overwrite:
-        shutil.rmtree(folder, ignore_errors=True)  # what cannot go makes the next line fail
+        with hold_folder(folder):
+            shutil.rmtree(folder, ignore_errors=True)  # what cannot go makes the next line fail
     make_folder(folder, exist_ok=resume)
+
+
+@contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of a run folder while the body runs; a killed one lets go.
+
+    The lock is on the folder itself, so it leaves no file. Where there are no such locks
+    (Windows) nothing is held.
+
+    Raises:
+        RunError: another process trains in it.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for leftover in folder.glob(".*.tmp"):  # of a killed process: nobody else writes here
+            leftover.unlink(missing_ok=True)
+        yield
+    except BlockingIOError as error:
+        raise RunError(
+            f"Another process is training in {folder}. Wait for it, or give --name for another."
+        ) from error
+    finally:
+        os.close(handle)
 
 
 def make_folder(folder: Path, *, exist_ok: bool = False) -> None:

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pandas as pd
 
 from cxr_keras import artifacts, assessment, frozen, metrics, plots
-from cxr_keras.callbacks import EpochSeed, ProgressLog, Recorder
+from cxr_keras.callbacks import EpochSeed, ProgressLog, Recorder, StopOnNonFinite
 from cxr_keras.config import TrainConfig
 from cxr_keras.data import sampling
 from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import Prepared, PreparedSplit, prepare
 from cxr_keras.epoch_metrics import EpochMetrics
+from cxr_keras.errors import RunError
 from cxr_keras.evaluation import Evaluation, frame_of, predict_side, write_evaluation
 from cxr_keras.kernels import keep_memory, native_kernels
 from cxr_keras.labels import LABELS
@@ -27,7 +29,7 @@ from cxr_keras.models.freezing import freeze
 from cxr_keras.models.registry import RANDOM, build_model, get_spec
 from cxr_keras.optimizers import adam
 from cxr_keras.progress import notice, progress_bar
-from cxr_keras.run_folder import check_folder, open_folder, run_info
+from cxr_keras.run_folder import check_folder, hold_folder, open_folder, run_info
 from cxr_keras.thresholds import choose_thresholds
 
 VALIDATION_BATCH = 64  # at least: without gradients there is room, and weights are read less often
@@ -92,6 +94,13 @@ def train(
     check_loss(config.loss)
     network = _build(config)
     open_folder(folder, overwrite=overwrite, resume=resume)
+    with hold_folder(folder):
+        return _train(network, config, resume=resume, begun=begun)
+
+
+def _train(network: keras.Model, config: TrainConfig, *, resume: bool, begun: float) -> Run:
+    """Everything that happens in the run folder."""
+    folder = config.run_folder
     prepared = prepare(
         config.data, per_class=config.per_class, split=config.split, seed=config.seed
     )
@@ -170,7 +179,7 @@ def _fit(trainer: _Trainer, config: TrainConfig, recorder: Recorder, *, resume: 
         done = recorder.restore_checkpoint(model)
         notice(f"Resuming after epoch {done} of {config.epochs}.")
     if done < config.epochs:
-        title = f"Training {config.model}"
+        title, guard = f"Training {config.model}", StopOnNonFinite()
         steps = (config.epochs - done) * len(batches)
         with progress_bar(title, steps) as bar, native_kernels(model):
             model.fit(
@@ -182,11 +191,25 @@ def _fit(trainer: _Trainer, config: TrainConfig, recorder: Recorder, *, resume: 
                 verbose=0,
                 callbacks=[
                     EpochSeed(batches, config.seed),
+                    guard,
                     recorder,
                     ProgressLog(bar, config.epochs),
                 ],
             )
+        if guard.epoch is not None:
+            _say_diverged(guard.epoch, config, recorder)
     recorder.restore_best(model)
+
+
+def _say_diverged(epoch: int, config: TrainConfig, recorder: Recorder) -> None:
+    """Say that the loss became NaN or infinite; stop here if there is no epoch to keep."""
+    text = (
+        f"The loss became NaN or infinite in epoch {epoch}, so training stops. "
+        f"Try --lr {config.lr / 10:g} (it was {config.lr:g})"
+    )
+    if not recorder.best:
+        raise RunError(f"{text}, with --overwrite; no epoch was finished before it.")
+    notice(f"{text}. The best epoch before it is kept.")
 
 
 def _finish(
@@ -224,9 +247,10 @@ def _finish(
         base_rates=info["data"]["base_rates"],
         sentence=card.notice,
     )
-    best = history.loc[history["val_loss"].idxmin()]
+    best = history.loc[history["val_loss"].idxmin()]  # NaN is skipped
     info |= {
         "status": "done",
+        "diverged": not np.isfinite(history[["loss", "val_loss"]]).all(axis=None),
         "best_epoch": int(best["epoch"]),
         "loss": {
             "train": round(float(best["loss"]), 6),

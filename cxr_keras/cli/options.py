@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -38,11 +39,24 @@ class Group(click.Group):
         """Run one command."""
         try:
             return super().invoke(ctx)
-        except CxrError as error:
+        except BrokenPipeError:  # `cxr-keras … | head` has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except (CxrError, OSError, MemoryError) as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {_sentence(error)}", err=True)
             sys.exit(1)
+
+
+def _sentence(error: BaseException) -> str:
+    """What to say of an error; the system's own name no remedy but the file."""
+    if isinstance(error, MemoryError):
+        return "There is not enough memory. Give a smaller --batch-size, or a smaller network."
+    if isinstance(error, OSError):
+        about = f"{error.filename}: " if error.filename else ""
+        return f"{about}{error.strerror or error}. `cxr-keras --debug …` shows where."
+    return str(error)
 
 
 def data_option(command: Command) -> Command:

@@ -19,7 +19,13 @@ from cxr_keras.data.phantom.anatomy import GRID, SIZE, Mask, patient_chest, rend
 from cxr_keras.data.phantom.findings import SIGNS, add_findings
 from cxr_keras.errors import DataError
 from cxr_keras.labels import NO_FINDING, decode, encode
-from cxr_keras.paths import atomic_folder, build_once, cache_folder, write_text
+from cxr_keras.paths import (
+    atomic_folder,
+    build_once,
+    cache_folder,
+    cannot_write,
+    write_text,
+)
 from cxr_keras.progress import notice, progress_bar
 
 VERSION = 1  # of the drawings: raise it when any pixel changes
@@ -161,7 +167,11 @@ def default_phantoms() -> Path:
         notice(f"Drawing {DEFAULT_COUNT} phantom radiographs into {folder} (once).")
         _write_films(temporary, plan_films(DEFAULT_COUNT, DEFAULT_SEED), DEFAULT_SEED)
 
-    build_once(folder, write, waiting="Another process is drawing the phantoms; waiting for it.")
+    waiting = "Another process is drawing the phantoms; waiting for it."
+    try:
+        build_once(folder, write, waiting=waiting)
+    except OSError as error:
+        raise DataError(cannot_write(folder, error)) from error
     return folder
 
 

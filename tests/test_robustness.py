@@ -1,0 +1,395 @@
+"""What a person sees when things go wrong: the real program, real files, real limits."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxr_keras import artifacts, load_model, predict, train
+from cxr_keras.errors import CxrError, ModelError, RunError
+
+SETPRIV = shutil.which("setpriv")
+TABLE = "Data_Entry_2017_v2020.csv"
+
+
+def cxr(*args, limit=None, obey_rights=False, cwd=None, **environment):
+    """`cxr-keras …` as a process; `limit` is the largest file in bytes that it may write.
+
+    `obey_rights` takes root's right to pass over permissions away.
+    """
+    command = [sys.executable, "-m", "cxr_keras", *map(str, args)]
+    if obey_rights and os.geteuid() == 0:
+        without = "--{}=-dac_override,-dac_read_search"
+        command = [SETPRIV, *(without.format(s) for s in ("bounding-set", "inh-caps")), *command]
+
+    def set_limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | environment,
+        preexec_fn=set_limit if limit else None,
+        timeout=120,
+        check=False,
+    )
+
+
+def assert_one_sentence(result, *says):
+    assert result.returncode == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    error = next(line for line in result.stderr.splitlines() if line.startswith("Error: "))
+    for text in says:
+        assert text in error, error
+
+
+needs_rights = pytest.mark.skipif(
+    os.geteuid() == 0 and SETPRIV is None, reason="root passes over rights, and setpriv is missing"
+)
+
+
+# --- disk ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_while_saving_leaves_the_old_file_whole(phantoms, tmp_path):
+    options = ["train", "resnet_custom", "--data", phantoms, "--epochs", 1, "--name", "r"]
+    assert cxr(*options, cwd=tmp_path).returncode == 0
+    file = tmp_path / "saved_models" / "r" / "model.keras"
+    before = file.read_bytes()
+    code = (
+        "import resource; from cxr_keras import artifacts; from pathlib import Path\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"
+        f"file = Path({str(file)!r}); artifacts.replace_card(file, artifacts.read_card(file))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "model.keras cannot be written (File too large). Make room" in result.stderr
+    assert file.read_bytes() == before
+    assert {p.name for p in file.parent.iterdir() if p.name.endswith(".tmp")} == set()
+    again = cxr(*options, "--overwrite", limit=1_000_000, cwd=tmp_path)
+    assert_one_sentence(again, "model.keras cannot be written")
+    assert not file.exists()
+
+
+def test_a_disk_that_fills_under_the_pixel_store(phantoms, tmp_path):
+    own = tmp_path / "cache"
+    result = cxr("prepare", phantoms, limit=500_000, CXR_KERAS_CACHE=str(own))
+    assert_one_sentence(result, "The pixel store", "cannot be written", "set $CXR_KERAS_CACHE")
+    assert not [p for p in (own / "pixels").iterdir() if p.is_dir()]
+
+
+def test_a_disk_that_fills_under_the_phantoms(tmp_path):
+    result = cxr("phantom", tmp_path / "new", "--count", 2, limit=10_000)
+    assert_one_sentence(result, "Phantoms cannot be written to", "on a disk with room")
+    assert not list(tmp_path.iterdir())
+
+
+# --- rights -------------------------------------------------------------------------------------
+
+
+@needs_rights
+def test_a_cache_without_rights_names_the_setting(phantoms, tmp_path):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    result = cxr("prepare", phantoms, obey_rights=True, CXR_KERAS_CACHE=str(locked / "cache"))
+    assert_one_sentence(result, "The cache folder", "Permission denied", "Set $CXR_KERAS_CACHE")
+
+
+@needs_rights
+def test_no_home_and_nowhere_to_write(phantoms):
+    result = cxr("prepare", phantoms, HOME="/nonexistent", CXR_KERAS_CACHE="", XDG_CACHE_HOME="")
+    # root may make even that home; whoever may not is told what helps
+    if result.returncode:
+        assert_one_sentence(result, "The cache folder", "Set $CXR_KERAS_CACHE")
+    else:
+        shutil.rmtree("/nonexistent")
+
+
+@needs_rights
+def test_outputs_without_rights_name_the_option(run, phantoms, tmp_path):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    film = next((phantoms / "images").iterdir())
+    written = cxr("predict", run.folder, film, "--csv", locked / "f.csv", obey_rights=True)
+    assert_one_sentence(written, "f.csv cannot be written (Permission denied)")
+    trained = cxr(
+        *("train", "resnet_custom", "--data", phantoms, "--output-dir", locked / "runs"),
+        obey_rights=True,
+    )
+    assert_one_sentence(trained, "cannot be made (Permission denied). Give --output-dir")
+
+
+@needs_rights
+def test_an_image_without_rights_is_a_row_and_a_folder_a_sentence(run, phantoms, tmp_path):
+    film = shutil.copy(next((phantoms / "images").iterdir()), tmp_path / "a.png")
+    secret = shutil.copy(film, tmp_path / "b.png")
+    os.chmod(secret, 0)
+    result = cxr("predict", run.folder, tmp_path, "--json", obey_rights=True)
+    assert result.returncode == 1
+    rows = json.loads(result.stdout)
+    assert [bool(row["error"]) for row in rows] == [False, True]
+    assert "Permission denied" in rows[1]["error"]
+    assert "b.png" in rows[1]["error"]
+
+
+# --- files that are no model --------------------------------------------------------------------
+
+
+def rebuilt(source, target, **members):
+    """A copy of a `.keras` file with members replaced by text (None leaves one out)."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            if name not in members:
+                new.writestr(name, old.read(name))
+        for name, content in members.items():
+            if content is not None:
+                new.writestr(name, content)
+    return target
+
+
+def lambda_model(path):
+    import keras
+
+    pixels, trace = keras.Input((256, 256, 1)), f"touch {path}.ran"
+    x = keras.layers.Lambda(lambda t: t if __import__("os").system(trace) else t)(pixels)
+    path.with_name(f"{path.name}.ran").unlink()  # building ran it, as it should; loading must not
+    x = keras.layers.Dense(15)(keras.layers.GlobalAveragePooling2D()(x))
+    keras.Model(pixels, x).save(path)
+
+
+def other_model(path):
+    import keras
+
+    pixels = keras.Input((32, 32, 3))
+    keras.Model(pixels, keras.layers.Flatten()(pixels)).save(path)
+
+
+def custom_layer_model(run, path):
+    with zipfile.ZipFile(run.folder / "model.keras") as archive:
+        config = archive.read("config.json").decode()
+    config = config.replace('"class_name": "ReLU"', '"class_name": "Evil"', 1)
+    config = config.replace('"module": "keras.layers"', '"module": "os"')
+    rebuilt(run.folder / "model.keras", path, **{"config.json": config})
+
+
+def card_of(run, **changes):
+    with zipfile.ZipFile(run.folder / "model.keras") as archive:
+        return json.dumps(json.loads(archive.read("card.json")) | changes)
+
+
+BAD_MODELS = {
+    "truncated": (
+        lambda run, path: path.write_bytes((run.folder / "model.keras").read_bytes()[:-3000]),
+        "is not a .keras file, or it is cut short",
+    ),
+    "text": (lambda run, path: path.write_text("hello"), "is not a .keras file"),
+    "empty": (lambda run, path: path.write_bytes(b""), "is not a .keras file"),
+    "another zip": (
+        lambda run, path: zipfile.ZipFile(path, "w").writestr("a.txt", "a"),
+        "cannot be loaded as a Keras model",
+    ),
+    "another application's": (lambda run, path: other_model(path), "is not a cxr-keras network"),
+    "with a Lambda": (lambda run, path: lambda_model(path), "cannot be loaded as a Keras model"),
+    "with a class of no Keras": (custom_layer_model, "cannot be loaded as a Keras model"),
+    "of a newer version": (
+        lambda run, path: rebuilt(
+            run.folder / "model.keras",
+            path,
+            **{"card.json": card_of(run, format="cxr-keras card 9")},
+        ),
+        "a newer cxr-keras may have written it",
+    ),
+    "with a card of other labels": (
+        lambda run, path: rebuilt(
+            run.folder / "model.keras",
+            path,
+            **{"card.json": card_of(run, labels=["A", "B"], thresholds=[0.5, 0.5])},
+        ),
+        "gives 15 outputs; expected (N, 256, 256, 1) and 2",
+    ),
+    "with a card of nonsense": (
+        lambda run, path: rebuilt(run.folder / "model.keras", path, **{"card.json": "[1]"}),
+        "holds a card that cannot be read",
+    ),
+    "with a card of other thresholds": (
+        lambda run, path: rebuilt(
+            run.folder / "model.keras", path, **{"card.json": card_of(run, thresholds=[0.5])}
+        ),
+        "has not one threshold a label",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_MODELS)
+def test_a_file_that_is_no_network_of_ours_is_refused_unopened(run, phantoms, tmp_path, kind):
+    make, says = BAD_MODELS[kind]
+    path = tmp_path / "bad.keras"
+    make(run, path)
+    with pytest.raises(ModelError) as caught:
+        predict(path, [phantoms / "images"])
+    assert says in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (tmp_path / "bad.keras.ran").exists()
+
+
+# --- training -----------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_nan_stops_and_says_which_rate_to_try(
+    tiny_model, phantoms, tmp_path, capsys
+):
+    with pytest.raises(RunError, match=r"NaN or infinite in epoch 1.*--lr 1e\+36"):
+        train(tiny_model, phantoms, epochs=3, lr=1e37, folder=str(tmp_path), name="bad")
+    assert not (tmp_path / "bad" / "model.keras").exists()
+
+
+def test_the_best_epoch_before_a_nan_is_kept(tiny_model, phantoms, tmp_path, capsys, monkeypatch):
+    """A rate that ruins the weights in the third epoch."""
+    import keras
+
+    from cxr_keras.callbacks import EpochSeed
+
+    begin = EpochSeed.on_epoch_begin
+
+    def ruin(self, epoch, logs=None):
+        begin(self, epoch, logs)
+        if epoch == 2:
+            weight = self.model.trainable_variables[0]
+            weight.assign(keras.ops.full(weight.shape, float("nan")))
+
+    monkeypatch.setattr(EpochSeed, "on_epoch_begin", ruin)
+    run = train(tiny_model, phantoms, epochs=6, lr=0.002, folder=str(tmp_path))
+    assert "NaN or infinite in epoch 3, so training stops. Try --lr 0.0002" in (
+        capsys.readouterr().err
+    )
+    assert len(run.history) == 3
+    assert run.info["diverged"] is True
+    assert run.info["best_epoch"] in (1, 2)
+    assert all(np.isfinite(weight).all() for weight in load_model(run.folder).get_weights())
+
+
+def test_two_trainings_of_one_name_do_not_harm_each_other(tiny_model, phantoms, tmp_path):
+    from cxr_keras.run_folder import hold_folder
+
+    folder = tmp_path / "same"
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps({"status": "running", "settings": {}}))
+    options = {"epochs": 1, "folder": str(tmp_path), "name": "same"}
+    with hold_folder(folder):
+        for how in ({"overwrite": True}, {"resume": True}, {}):
+            with pytest.raises(RunError, match=r"Another process|other settings|exists"):
+                train(tiny_model, phantoms, **options, **how)
+    assert (folder / "run.json").exists()
+    train(tiny_model, phantoms, overwrite=True, **options)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([], "has no image that its table"),
+        ([("a.png", "Mass", 1)], "leaves .* without an image"),
+    ],
+)
+def test_data_too_few_to_train_on_are_a_sentence(make_folder, tiny_model, tmp_path, rows, says):
+    folder = make_folder(rows)
+    with pytest.raises(CxrError, match=says):
+        train(tiny_model, folder, epochs=1, folder=str(tmp_path / "runs"))
+
+
+def test_one_class_no_positives_and_a_batch_larger_than_the_set(
+    make_folder, tiny_model, tmp_path, capsys
+):
+    """A folder in which every film is normal trains, and its table says what is undefined."""
+    folder = make_folder([(f"{i:02d}.png", "No Finding", i) for i in range(12)])
+    run = train(tiny_model, folder, epochs=1, batch_size=500, folder=str(tmp_path / "runs"))
+    table = run.metrics.set_index("label")
+    assert table.loc[["Mass", "No Finding"], "auroc"].isna().all()
+    assert np.isnan(table.loc["average of 14 findings", "auroc"])
+    assert set(artifacts.read_card(run.folder).thresholds) == {0.5}
+    assert "keep the threshold 0.5" in capsys.readouterr().err
+    assert (
+        pd.read_csv(run.folder / "metrics.csv")["support"].iloc[:15].sum()
+        == run.info["data"]["sizes"]["test"]
+    )
+
+
+# --- kill -9 ------------------------------------------------------------------------------------
+
+FEATURES = """
+import sys
+from cxr_keras import train
+train("resnet18", {data!r}, weights={weights!r}, epochs=1, per_class=2, folder={folder!r},
+      resume="resume" in sys.argv)
+"""
+
+
+def killed_when(command, path_pattern, root, environment):
+    """Start `command` and kill -9 it as soon as a file of that pattern is there."""
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet)
+    deadline = time.monotonic() + 90
+    while not list(root.glob(path_pattern)) and time.monotonic() < deadline:
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.slow
+def test_killed_while_the_frozen_part_is_stored(phantoms, tmp_path):
+    from torchvision_nets import original
+
+    torch = pytest.importorskip("torch")
+    weights = tmp_path / "resnet18.pth"
+    torch.manual_seed(1)
+    torch.save(original("resnet18").state_dict(), weights)
+    folders = {name: tmp_path / name for name in ("whole", "killed")}
+    runs = {}
+    for name, folder in folders.items():
+        code = FEATURES.format(data=str(phantoms), weights=str(weights), folder=str(folder))
+        command = [sys.executable, "-c", code]
+        environment = os.environ | {"CXR_KERAS_CACHE": str(tmp_path / f"cache-{name}")}
+        cache = tmp_path / f"cache-{name}"
+        if name == "killed":
+            killed_when(command, "features/.*.tmp/features.npy", cache, environment)
+            assert not [p for p in (cache / "features").iterdir() if p.suffix == ""]
+            command.append("resume")
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+        runs[name] = next(folder.iterdir())
+        assert not list(cache.glob("features/.*.tmp"))
+    first, second = (pd.read_csv(runs[n] / "history.csv").drop(columns="seconds") for n in runs)
+    pd.testing.assert_frame_equal(first, second)
+
+
+@pytest.mark.slow
+def test_killed_while_the_checkpoint_is_written(phantoms, tmp_path):
+    """Whenever the kill comes, the checkpoint under the final name is whole, and resumes."""
+    options = ["train", "alexnet_custom", "--data", str(phantoms), "--epochs", "2", "--name", "r"]
+    options += ["--checkpoint-every", "1", "--per-class", "2", "--output-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "cxr_keras", *options]
+    killed_when(command, "r/.checkpoint.npz.*.tmp", tmp_path, dict(os.environ))
+    whole = tmp_path / "r" / "checkpoint.npz"
+    assert not whole.exists() or np.load(whole)["state"].size
+    resumed = cxr(*options, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    straight = cxr(*[o if o != "r" else "straight" for o in options])
+    assert straight.returncode == 0, straight.stderr
+    pd.testing.assert_frame_equal(
+        *(
+            pd.read_csv(tmp_path / name / "history.csv").drop(columns="seconds")
+            for name in ("r", "straight")
+        )
+    )
+    assert not list((tmp_path / "r").glob(".*.tmp"))
