@@ -142,7 +142,9 @@ def steps(name, count, *, native):
     return losses, outputs, [numbers(weight.value) for weight in trainer.weights]
 
 
-@pytest.mark.parametrize("name", ["resnet_custom", "densenet_custom"])
+@pytest.mark.parametrize(
+    "name", ["resnet_custom", pytest.param("densenet_custom", marks=pytest.mark.slow)]
+)
 def test_native_kernels_trains_as_keras_own_does(name):
     ours, theirs = steps(name, 2, native=True), steps(name, 2, native=False)
     np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-4)

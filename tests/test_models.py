@@ -26,6 +26,7 @@ NAMES = [spec.name for spec in list_models() if spec.name != "tiny_test_net"]
 if importlib.util.find_spec("keras_cv") is None:  # .ci/run has an environment with it
     NAMES = [name for name in NAMES if not name.startswith("kerascv")]
 SLOW = pytest.mark.slow
+TOO_SLOW = ("densenet121", "vgg16", "vgg19")
 COUNTED = (keras.layers.Conv2D, keras.layers.Dense)
 
 # Weight layers as the names and the report count them; ResNets leave out their skips' 1×1
@@ -60,7 +61,7 @@ HEAVY = 50_000_000  # parameters, above which every copy costs seconds
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(n, marks=SLOW) if n.startswith("vgg") else n for n in NAMES],
+    params=[pytest.param(n, marks=SLOW) if n in TOO_SLOW else n for n in NAMES],
 )
 def network(request) -> keras.Model:
     """One network after the other, each built once for all tests; the last test trains it."""

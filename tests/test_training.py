@@ -153,7 +153,9 @@ def test_a_stopped_run_resumes_to_the_same_history_and_weights(phantoms, whole, 
     assert all(name.endswith(".tmp") for name in leftovers)
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "precision", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)]
+)
 def test_mixed_precision_trains_and_its_file_gives_float32(
     tiny_model, phantoms, tmp_path, precision
 ):

@@ -42,6 +42,7 @@ PORTED = [
     pytest.param("vgg19", marks=pytest.mark.slow),
 ]
 HEAVY = {"vgg16", "vgg19"}  # 550 MB each: from memory and for one radiograph only
+SLOW = {*HEAVY, "densenet121"}
 
 # What torchvision publishes: file and parameters with 1000 classes
 PUBLISHED = {
@@ -108,7 +109,10 @@ def copy_head(original: torch.nn.Module, name: str, model: keras.Model) -> None:
     model.get_layer(LOGITS).set_weights([kernel.T, bias])
 
 
-@pytest.mark.parametrize("name", PORTED)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in PORTED],
+)
 def test_same_features_and_probabilities_as_pytorch(name, tmp_path):
     original = torchvision_nets.original(name)
     if name in HEAVY:
