@@ -82,10 +82,15 @@ class Card:
             )
         for name in ("labels", "thresholds"):
             content[name] = tuple(content[name])
-        if len(content["labels"]) != len(content["thresholds"]):
+        labels, thresholds = content["labels"], content["thresholds"]
+        if len(labels) != len(thresholds):
             raise ValueError("it has not one threshold a label")
+        if len(set(labels)) < len(labels) or not set(labels) <= set(LABELS):
+            raise ValueError("its labels are not those of ChestX-ray14")
+        if not all(isinstance(t, float | int) and 0 <= t <= 1 for t in thresholds):
+            raise ValueError("its thresholds are not numbers in 0…1")
         scaling = content.get("scaling")
-        if scaling and len(Scaling.from_dict(scaling).slope) not in (1, len(content["labels"])):
+        if scaling and len(Scaling.from_dict(scaling).slope) != len(labels):
             raise ValueError("its scaling has not one slope a label")
         return cls(**content)
 
@@ -135,13 +140,22 @@ def replace_card(file: Path, card: Card) -> None:
         new.writestr(CARD_MEMBER, card.to_json())
 
 
-def read_trained_on(path: str | Path) -> frozenset[str]:
-    """Digests of the films that a model file was trained on; empty where it does not say."""
+def read_trained_on(path: str | Path) -> frozenset[str] | None:
+    """Digests of the films that a model file was trained on; None where it does not say."""
     try:
         with zipfile.ZipFile(find_model(path)) as archive:
             return frozenset(archive.read(TRAINED_MEMBER).decode("ascii").split())
     except KeyError:
-        return frozenset()
+        return None
+
+
+def results_folder(file: Path) -> Path:
+    """Where results of a model file belong: its run folder, or for a file on its own one beside it.
+
+    So the results of two `.keras` files in one folder do not overwrite each other.
+    """
+    in_run = file.name == MODEL and (file.parent / RUN).exists()
+    return file.parent if in_run else file.with_suffix("")
 
 
 def find_model(path: str | Path) -> Path:
@@ -174,10 +188,10 @@ def load_model(path: str | Path) -> keras.Model:
 
     try:
         model = keras.saving.load_model(file, compile=False, safe_mode=True)
+        shape, outputs = model.input_shape, model.output_shape[-1]
     except Exception as error:  # Keras raises anything from KeyError to BadZipFile
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"{file} cannot be loaded as a Keras model: {first_line}") from error
-    shape, outputs = model.input_shape, model.output_shape[-1]
     expected = read_card(file).labels
     if tuple(shape[1:]) != (SIDE, SIDE, 1) or outputs != len(expected):
         raise ModelError(

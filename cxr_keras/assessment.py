@@ -15,8 +15,9 @@ import pandas as pd
 from cxr_keras import bootstrap, calibration, metrics, plots, samplewise, subgroups
 from cxr_keras.data.nih import IMAGE, PATIENT
 from cxr_keras.errors import DataError
+from cxr_keras.labels import LABELS, canonical_label
 from cxr_keras.paths import atomic_file
-from cxr_keras.progress import progress_bar
+from cxr_keras.progress import notice, progress_bar
 
 PROBABILITY, TRUTH = "prob_", "true_"
 RESAMPLES = 1000
@@ -63,7 +64,9 @@ class Assessment:
         write_table(self.samplewise, folder / SAMPLEWISE)
         write_table(self.cooccurrence.reset_index(), folder / COOCCURRENCE)
         write_table(self.reliability, folder / RELIABILITY)
-        if not self.subgroups.empty:
+        if self.subgroups.empty:
+            (folder / SUBGROUPS).unlink(missing_ok=True)  # of an evaluation before this one
+        else:
             write_table(self.subgroups, folder / SUBGROUPS)
         plots.save_figure(plots.reliability_figure(self.reliability), folder / RELIABILITY_PLOT)
 
@@ -106,7 +109,7 @@ def assess(
         labels=labels,
         thresholds=dict(zip(labels, map(float, limits), strict=True)),
         metrics=pd.concat([table, floor], ignore_index=True),
-        samplewise=samplewise.samplewise_table(truth, called, probability),
+        samplewise=_samplewise(truth, called, probability),
         cooccurrence=samplewise.cooccurrence(truth, called, labels),
         subgroups=subgroups.subgroup_table(
             predictions, truth, probability, thresholds=limits, labels=labels
@@ -117,6 +120,15 @@ def assess(
         contradictions=samplewise.contradictions(called, labels),
         silent=samplewise.silent(called),
     )
+
+
+def _samplewise(truth: np.ndarray, called: np.ndarray, probability: np.ndarray) -> pd.DataFrame:
+    """The measures over images, and what always answering "no" would score."""
+    table = samplewise.samplewise_table(truth, called, probability)
+    nothing = np.zeros_like(probability)
+    floor = samplewise.samplewise_table(truth, nothing.astype(bool), nothing)
+    table.insert(2, 'always "no"', floor["value"])
+    return table
 
 
 def labels_of(predictions: pd.DataFrame) -> tuple[str, ...]:
@@ -145,15 +157,24 @@ def columns_of(predictions: pd.DataFrame, labels: Sequence[str]) -> tuple[np.nda
 
 
 def read_predictions(source: str | Path) -> pd.DataFrame:
-    """Read a CSV of predictions.
+    """Read a CSV of predictions, the labels' names in their own spelling.
+
+    Takes what `predict --csv` writes, too: "path" names its images, failed rows are left out.
 
     Raises:
-        DataError: it cannot be read, or lacks "Image Index" or every prob_<label> column.
+        DataError: it cannot be read, lacks "Image Index" or every prob_<label> column, a column
+            names none of the labels or one twice, or a value is no number in 0…1.
     """
     try:
-        table = pd.read_csv(source, dtype={IMAGE: str, PATIENT: str})
+        table = pd.read_csv(source, dtype={IMAGE: str, PATIENT: str, "path": str})
     except (OSError, ValueError) as error:
-        raise DataError(f"{source} cannot be read as a table ({error}).") from error
+        raise DataError(f"{source} cannot be read as a table ({str(error).strip()}).") from error
+    if IMAGE not in table.columns and "path" in table.columns:
+        table = table.rename(columns={"path": IMAGE})
+        table[IMAGE] = [Path(str(path)).name for path in table[IMAGE]]
+        if "error" in table.columns and table["error"].notna().any():
+            notice(f"{table['error'].notna().sum():,} images of {source} were not read: left out.")
+            table = table[table["error"].isna()].reset_index(drop=True)
     missing = [] if IMAGE in table.columns else [IMAGE]
     missing += [] if labels_of(table) else [f"{PROBABILITY}<label>"]
     if missing:
@@ -161,7 +182,42 @@ def read_predictions(source: str | Path) -> pd.DataFrame:
             f"{source} lacks the column {' and '.join(missing)}. "
             f"Received the columns: {', '.join(table.columns[:8])}."
         )
+    table = table.rename(columns=_own_spelling(source, table))
+    for name in table.columns:
+        if name.startswith((PROBABILITY, TRUTH)):
+            table[name] = _numbers(source, table, name)
     return table
+
+
+def _own_spelling(source: str | Path, table: pd.DataFrame) -> dict[str, str]:
+    """prob_ and true_ columns as they are → with the labels' own spelling."""
+    names: dict[str, str] = {}
+    for name in table.columns:
+        kind = next((k for k in (PROBABILITY, TRUTH) if name.startswith(k)), None)
+        if kind is None:
+            continue
+        label = canonical_label(name.removeprefix(kind))
+        if label is None:
+            raise DataError(
+                f"{source} has the column {name}, which names none of the labels: "
+                f"{', '.join(LABELS)}."
+            )
+        if kind + label in names.values():
+            raise DataError(f"{source} has two columns for {label} (one is {name}). Remove one.")
+        names[name] = kind + label
+    return names
+
+
+def _numbers(source: str | Path, table: pd.DataFrame, name: str) -> pd.Series:
+    numbers = pd.to_numeric(table[name], errors="coerce")
+    bad = ~numbers.between(0, 1)  # NaN and infinite values too
+    if bad.any():
+        row = table[bad].iloc[0]
+        raise DataError(
+            f"{source}: {name} must be a number in 0…1; for {int(bad.sum()):,} images it is not. "
+            f"Received: {row[name]} for {row[IMAGE]}."
+        )
+    return numbers
 
 
 def write_table(table: pd.DataFrame, target: Path) -> None:

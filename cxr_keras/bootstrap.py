@@ -24,6 +24,7 @@ from cxr_keras.errors import DataError
 from cxr_keras.metrics import checked
 
 MEASURES = ("auroc", "ap")
+MIN_PATIENTS = 5  # of either class, for a label to have bounds
 _BLOCK_BYTES = 96 * 2**20  # what one block of resamples may take, in
 _ARRAYS = 8  # arrays of up to (block, n_samples) float64 at once
 _Progress = Callable[[int], object] | None
@@ -39,6 +40,7 @@ def intervals(
     resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
+    min_patients: int = MIN_PATIENTS,
     progress: _Progress = None,
 ) -> pd.DataFrame:
     """AUROC and average precision of each label, with percentile intervals over patients.
@@ -54,11 +56,13 @@ def intervals(
         resamples: how often to draw the patients anew.
         seed: of the draws.
         level: share of the resamples inside an interval.
+        min_patients: of either class, for a label to have bounds.
         progress: called after each block with the number of resamples in it.
 
     Returns:
         Columns label, auroc, auroc_low, auroc_high, ap, ap_low, ap_high: a row a label, then a
-        row an average. A label with one class is NaN, and so are the bounds of one patient alone.
+        row an average. A label with one class is NaN, and so are the bounds of a label with fewer
+        than `min_patients` of either class: from so few the percentiles come out far too close.
         A resample in which a label has one class is left out for this label; its averages are
         over the labels it defines.
 
@@ -74,7 +78,7 @@ def intervals(
     for i, measure in enumerate(MEASURES):
         table[measure] = point[i]
         table[f"{measure}_low"], table[f"{measure}_high"] = _percentiles(drawn[i], level)
-    return table
+    return _without_scarce(table, hits, codes, min_patients)
 
 
 def paired_differences(
@@ -88,6 +92,7 @@ def paired_differences(
     resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
+    min_patients: int = MIN_PATIENTS,
     progress: _Progress = None,
 ) -> pd.DataFrame:
     """What b gains over a on the same images: both are measured on the same resamples.
@@ -118,6 +123,17 @@ def paired_differences(
         table[f"{measure}_difference"] = point_b[i] - point_a[i]
         table[f"{measure}_low"], table[f"{measure}_high"] = _percentiles(differences[i], level)
         table[f"{measure}_p"] = _two_sided_p(differences[i])
+    return _without_scarce(table, hits[:, : len(labels)], codes, min_patients)
+
+
+def _without_scarce(
+    table: pd.DataFrame, truth: np.ndarray, codes: np.ndarray, fewest: int
+) -> pd.DataFrame:
+    """Bounds and p of labels with fewer patients than `fewest` of either class become NaN."""
+    for i, column in enumerate(truth.T):
+        if min(len(np.unique(codes[column])), len(np.unique(codes[~column]))) < fewest:
+            doubtful = [name for name in table if name.endswith(("_low", "_high", "_p"))]
+            table.loc[i, doubtful] = np.nan
     return table
 
 

@@ -125,12 +125,13 @@ class Recorder(keras.callbacks.Callback):
         row = {name: float(logs[name]) for name in HISTORY_COLUMNS[1:]}
         seconds = round(time.monotonic() - self._epoch_begun, 2)
         self.history.append({"epoch": epoch + 1, **row, "seconds": seconds})
-        if row["val_loss"] < self.best_loss:
+        finite = math.isfinite(row["loss"]) and math.isfinite(row["val_loss"])
+        if finite and row["val_loss"] < self.best_loss:
             self.best_loss = row["val_loss"]
             self.best = snapshot(changing_variables(self.model), into=self.best)
         with atomic_file(self.history_file) as temporary:
             self.history_frame().to_csv(temporary, index=False)
-        if self._worth_saving():
+        if finite and self._worth_saving():
             self.save_checkpoint()
 
     def history_frame(self) -> pd.DataFrame:

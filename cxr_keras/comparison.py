@@ -56,9 +56,10 @@ def compare(
             f"{run_a} and {run_b} disagree about the truth of {changed:,} images, so they were "
             "measured on different label tables. Evaluate both again on one."
         )
-    if PATIENT not in table_a.columns:
-        notice(f"No column {PATIENT!r} in {run_a}: each image counts as a patient of its own.")
-    patients = table_a.get(PATIENT, pd.Series(range(len(both))))
+    named = next((table for table in (table_a, table_b) if PATIENT in table.columns), None)
+    if named is None:
+        notice(f"No column {PATIENT!r} in either: each image counts as a patient of its own.")
+    patients = pd.Series(range(len(both))) if named is None else named[PATIENT]
     with progress_bar("Bootstrap over patients", resamples) as bar:
         return bootstrap.paired_differences(
             truth,

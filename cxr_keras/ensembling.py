@@ -77,9 +77,9 @@ def ensemble(
     ]
     settings = {"model": "ensemble", "members": described, "weighted": weighted}
     card = dataclasses.replace(first, thresholds=limits, settings=settings)
-    network = _network(members, weights, name=name)
+    network = _network(members, weights)
     trained_on = frozenset[str]().union(
-        *(artifacts.read_trained_on(member.folder) for member in members)
+        *(artifacts.read_trained_on(member.folder) or () for member in members)
     )
     make_folder(target)
     artifacts.save_model(network, card, target / artifacts.MODEL, trained_on=trained_on)
@@ -157,7 +157,7 @@ def _mean(tables: Sequence[pd.DataFrame], weights: np.ndarray) -> pd.DataFrame:
     return result
 
 
-def _network(members: Sequence[_Member], weights: np.ndarray, *, name: str) -> Any:
+def _network(members: Sequence[_Member], weights: np.ndarray) -> Any:
     """One network on the members' input, of built-in layers: each member, scaled, and their sum."""
     import keras
 
@@ -168,4 +168,4 @@ def _network(members: Sequence[_Member], weights: np.ndarray, *, name: str) -> A
         member = keras.Model(network.input, network.output, name=f"member{number}")
         scale = keras.layers.Rescaling(float(weight), name=f"weight{number}")
         parts.append(scale(member(pixels)))
-    return keras.Model(pixels, keras.layers.Add(name="mean")(parts), name=name)
+    return keras.Model(pixels, keras.layers.Add(name="mean")(parts), name="ensemble")

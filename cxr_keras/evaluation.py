@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from cxr_keras.data import nih, sampling
 from cxr_keras.data.nih import AGE, GENDER, IMAGE, PATIENT, VIEW
 from cxr_keras.data.preparation import Prepared, PreparedSplit, prepare
 from cxr_keras.errors import DataError
-from cxr_keras.labels import LABELS, canonical_label, encode_cells
+from cxr_keras.labels import LABELS, encode_cells
 from cxr_keras.progress import notice, progress_bar
 
 BATCH_SIZE = 32
@@ -87,15 +87,16 @@ def evaluate(
     if data is None and card.data and not own:
         notice("The data has changed since this network was trained: the split may differ.")
     side = prepared.side(split)
-    _refuse_trained_on(file, side, force=force)
+    refuse_trained_on(file, side, force=force)
     if split in (sampling.VAL, "all"):
         notice("The validation split chose this network's epoch and thresholds: it flatters them.")
-    predictions = frame_of(side, card.probabilities(predict_side(model, side)))
+    predictions = frame_of(side, card.probabilities(predict_side(model, side)), card.labels)
     if out is None:
         parts = [] if own else [prepared.root.name]
         parts += [split] if parts or split != sampling.TEST or thresholds != CALIBRATED else []
         parts += [f"at-{thresholds:g}"] if isinstance(thresholds, float | int) else []
-        out = file.parent / "-".join(["evaluation", *parts]) if parts else file.parent
+        home = artifacts.results_folder(file)
+        out = home / "-".join(["evaluation", *parts]) if parts else home
     return write_evaluation(
         predictions,
         Path(out),
@@ -122,7 +123,7 @@ def evaluate_predictions(
         truth: a label table in NIH's layout.
         thresholds: a label is called at or above this probability.
         resamples: of the bootstrap over patients; 0 for no intervals.
-        out: folder for the tables; by default beside `predictions`.
+        out: folder for the tables; by default <predictions>-evaluation beside the file.
 
     Raises:
         DataError: a file or column is missing, a prob_ column names no label, an image stands
@@ -130,7 +131,6 @@ def evaluate_predictions(
     """
     source = Path(predictions)
     table = assessment.read_predictions(source)
-    table = table.rename(columns=_canonical_columns(source, table))
     repeated = table.loc[table[IMAGE].duplicated(), IMAGE]
     if len(repeated):
         raise DataError(f"{source} has {len(repeated):,} images twice, such as {repeated.iloc[0]}.")
@@ -148,7 +148,7 @@ def evaluate_predictions(
     )
     return write_evaluation(
         pd.concat([joined, true], axis=1),
-        Path(out) if out else source.parent,
+        Path(out) if out else source.with_name(f"{source.stem}-evaluation"),
         thresholds=thresholds,
         resamples=resamples,
         keep_predictions=False,
@@ -190,14 +190,17 @@ def predict_side(model: Any, side: PreparedSplit) -> np.ndarray:
     return result
 
 
-def frame_of(side: PreparedSplit, probability: np.ndarray) -> pd.DataFrame:
-    """Predictions of one side as predictions.csv holds them."""
+def frame_of(
+    side: PreparedSplit, probability: np.ndarray, labels: Sequence[str] = LABELS
+) -> pd.DataFrame:
+    """Predictions of one side as predictions.csv has them; `probability` is ordered as `labels`."""
+    truth = side.truth[:, [LABELS.index(label) for label in labels]].astype(int)
     about = [n for n in (IMAGE, "split", PATIENT, AGE, GENDER, VIEW) if n in side.rows.columns]
     return pd.concat(
         [
             side.rows[about],
-            pd.DataFrame(probability, columns=[PROBABILITY + label for label in LABELS]),
-            pd.DataFrame(side.truth.astype(int), columns=[TRUTH + label for label in LABELS]),
+            pd.DataFrame(probability, columns=[PROBABILITY + label for label in labels]),
+            pd.DataFrame(truth, columns=[TRUTH + label for label in labels]),
         ],
         axis=1,
     )
@@ -222,28 +225,22 @@ def data_of(card: artifacts.Card, data: str | Path | None) -> Prepared:
     return prepare(data or card.data.get("root"), **recipe)
 
 
-def _refuse_trained_on(file: Path, side: PreparedSplit, *, force: bool) -> None:
-    count = int(side.rows["digest"].isin(artifacts.read_trained_on(file)).sum())
+def refuse_trained_on(file: Path, side: PreparedSplit, *, force: bool) -> None:
+    """Stop, or with `force` say so, if a network was trained on films of `side`.
+
+    Raises:
+        DataError: it was.
+    """
+    trained_on = artifacts.read_trained_on(file)
+    if trained_on is None:
+        notice(f"{file} does not say which films it was trained on: some may be among these.")
+    count = int(side.rows["digest"].isin(trained_on or ()).sum())
     if not count:
         return
     share = f"{count:,} of these {len(side):,} images"
     if not force:
         raise DataError(
             f"The network was trained on {share}, so it would be measured on what it has learnt "
-            "by heart. Choose --split test, or give --force."
+            "by heart. Choose another --split, or give --force."
         )
     notice(f"The network was trained on {share}: the numbers flatter it.")
-
-
-def _canonical_columns(source: Path, table: pd.DataFrame) -> dict[str, str]:
-    """prob_ columns as they are → with the labels' own spelling."""
-    names = {}
-    for label in assessment.labels_of(table):
-        canonical = canonical_label(label)
-        if canonical is None:
-            raise DataError(
-                f"{source} has the column {PROBABILITY}{label}, which names none of the labels: "
-                f"{', '.join(LABELS)}."
-            )
-        names[PROBABILITY + label] = PROBABILITY + canonical
-    return names

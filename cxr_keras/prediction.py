@@ -80,7 +80,7 @@ def predict(
     rows = []
     with progress_bar("Reading radiographs", len(files)) as bar, native_kernels(model):
         for row in predict_files(model, files, card=card):
-            if resolve_no_finding and len(row.findings) > 1:
+            if resolve_no_finding and len(row.findings) > 1:  # a finding stands beside it
                 stand = tuple(name for name in row.findings if name != NO_FINDING)
                 row = dataclasses.replace(row, findings=stand)
             rows.append(row)

@@ -9,7 +9,16 @@ from cxr_keras import artifacts, assessment
 from cxr_keras.calibration import fit_scaling
 from cxr_keras.data import sampling
 from cxr_keras.errors import ModelError
-from cxr_keras.evaluation import Evaluation, data_of, evaluate, frame_of, predict_side
+from cxr_keras.evaluation import (
+    CALIBRATED,
+    Evaluation,
+    data_of,
+    frame_of,
+    predict_side,
+    refuse_trained_on,
+    thresholds_of,
+    write_evaluation,
+)
 from cxr_keras.progress import notice
 from cxr_keras.thresholds import choose_thresholds
 
@@ -48,8 +57,9 @@ def calibrate(
             f"{file} was not trained on {prepared.root} as it is now, so its validation split is "
             "not known. Name the data folder it was trained on with --data."
         )
-    side = prepared.side(sampling.VAL)
-    raw = frame_of(side, predict_side(model, side))
+    val, test = prepared.side(sampling.VAL), prepared.side(sampling.TEST)
+    refuse_trained_on(file, test, force=False)
+    raw = frame_of(val, predict_side(model, val), card.labels)
     truth, outputs = assessment.columns_of(raw, card.labels)
     scaling, sentences = fit_scaling(truth, outputs, labels=card.labels, method=method)
     probability = scaling.apply(outputs)
@@ -60,10 +70,22 @@ def calibrate(
         notice(sentence)
     stored = {} if method == "none" else scaling.to_dict()
     card = dataclasses.replace(card, thresholds=limits, scaling=stored)
+    tested = frame_of(test, card.probabilities(predict_side(model, test)), card.labels)
+    folder = artifacts.results_folder(file)
+    folder.mkdir(parents=True, exist_ok=True)
     artifacts.replace_card(file, card)
-    assessment.write_table(frame_of(side, probability), file.parent / artifacts.VAL_PREDICTIONS)
-    result = evaluate(file, data, resamples=resamples)
-    _update_run(file.parent, result, method=method, sensitivity=sensitivity)
+    result = write_evaluation(
+        tested,
+        folder,
+        thresholds=thresholds_of(card, CALIBRATED),
+        base_rates=card.data.get("base_rates"),
+        resamples=resamples,
+        sentence=card.notice,
+    )
+    assessment.write_table(
+        frame_of(val, probability, card.labels), folder / artifacts.VAL_PREDICTIONS
+    )
+    _update_run(folder, result, method=method, sensitivity=sensitivity)
     return result
 
 

@@ -19,6 +19,7 @@ from cxr_keras.config import TrainConfig
 from cxr_keras.data import phantom, sampling
 from cxr_keras.data.preparation import Prepared
 from cxr_keras.errors import RunError
+from cxr_keras.progress import notice
 
 if sys.platform != "win32":
     import fcntl
@@ -33,7 +34,7 @@ def check_folder(folder: Path, config: TrainConfig, *, overwrite: bool, resume: 
     """
     if overwrite and resume:
         raise RunError("--overwrite and --resume exclude each other; give one of them.")
-    if not folder.exists():
+    if not folder.exists() or not any(folder.iterdir()):
         return
     if resume:
         _check_same_run(folder, config)
@@ -55,7 +56,8 @@ def open_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
     if folder.exists() and overwrite:
         with hold_folder(folder):
             shutil.rmtree(folder, ignore_errors=True)  # what cannot go makes the next line fail
-    make_folder(folder, exist_ok=resume)
+    empty = folder.exists() and not any(folder.iterdir())
+    make_folder(folder, exist_ok=resume or empty)
 
 
 @contextmanager
@@ -73,16 +75,25 @@ def hold_folder(folder: Path) -> Iterator[None]:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(handle, folder)
         for leftover in folder.glob(".*.tmp"):  # of a killed process: nobody else writes here
             leftover.unlink(missing_ok=True)
         yield
-    except BlockingIOError as error:
-        raise RunError(
-            f"Another process is training in {folder}. Wait for it, or give --name for another."
-        ) from error
     finally:
         os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    held = f"Another process is training in {folder}. Wait for it, or give --name for another."
+    try:
+        if sys.platform != "win32":
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise RunError(held) from error
+    except OSError:  # a file system without locks
+        notice(f"{folder} cannot be locked; do not train in it twice at once.")
+    if os.fstat(handle).st_ino != os.stat(folder).st_ino:
+        raise RunError(held)  # it has put a new folder in this one's place
 
 
 def make_folder(folder: Path, *, exist_ok: bool = False) -> None:
@@ -98,6 +109,22 @@ def make_folder(folder: Path, *, exist_ok: bool = False) -> None:
             f"The run folder {folder} cannot be made ({error.strerror}). "
             "Give --output-dir with a folder that you can write."
         ) from error
+
+
+def check_same_data(folder: Path, info: dict[str, Any]) -> None:
+    """Stop a resumed run whose data are not those it was begun on.
+
+    Raises:
+        RunError: what was trained on might now be in the test split.
+    """
+    if not (folder / artifacts.RUN).exists():
+        return  # stopped before anything was written
+    before = artifacts.read_run(folder).get("data", {}).get("fingerprint")
+    if before != info["data"]["fingerprint"]:
+        raise RunError(
+            f"The data changed since {folder} was begun, so its split is another one. Bring the "
+            "old data back, or start again with --overwrite."
+        )
 
 
 def _check_same_run(folder: Path, config: TrainConfig) -> None:

@@ -109,14 +109,6 @@ def silent(called: ArrayLike) -> int:
     return int((~called.any(axis=1)).sum())
 
 
-def resolve_no_finding(called: ArrayLike, labels: Sequence[str]) -> np.ndarray:
-    """A bool copy without the No Finding beside a finding: the finding stands, as in `data.nih`."""
-    resolved = _flags("Called labels", called, len(labels))
-    if NO_FINDING in labels:
-        resolved[_contradictory(resolved, labels), list(labels).index(NO_FINDING)] = False
-    return resolved
-
-
 def _contradictory(called: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     """Flags (n,) of the images called No Finding and something else."""
     none = np.array([label == NO_FINDING for label in labels])

@@ -29,7 +29,7 @@ from cxr_keras.models.freezing import freeze
 from cxr_keras.models.registry import RANDOM, build_model, get_spec
 from cxr_keras.optimizers import adam
 from cxr_keras.progress import notice, progress_bar
-from cxr_keras.run_folder import check_folder, hold_folder, open_folder, run_info
+from cxr_keras.run_folder import check_folder, check_same_data, hold_folder, open_folder, run_info
 from cxr_keras.thresholds import choose_thresholds
 
 VALIDATION_BATCH = 64  # at least: without gradients there is room, and weights are read less often
@@ -93,19 +93,23 @@ def train(
     keras.utils.set_random_seed(config.seed)
     check_loss(config.loss)
     network = _build(config)
-    open_folder(folder, overwrite=overwrite, resume=resume)
-    with hold_folder(folder):
-        return _train(network, config, resume=resume, begun=begun)
-
-
-def _train(network: keras.Model, config: TrainConfig, *, resume: bool, begun: float) -> Run:
-    """Everything that happens in the run folder."""
-    folder = config.run_folder
     prepared = prepare(
         config.data, per_class=config.per_class, split=config.split, seed=config.seed
     )
     _say_sizes(prepared)
+    open_folder(folder, overwrite=overwrite, resume=resume)
+    with hold_folder(folder):
+        return _train(network, config, prepared, resume=resume, begun=begun)
+
+
+def _train(
+    network: keras.Model, config: TrainConfig, prepared: Prepared, *, resume: bool, begun: float
+) -> Run:
+    """Everything that happens in the run folder."""
+    folder = config.run_folder
     info = run_info(config, prepared)
+    if resume:
+        check_same_data(folder, info)
     artifacts.write_run(folder, info)
     recorder = Recorder(
         folder / artifacts.HISTORY, folder / artifacts.CHECKPOINT, every=config.checkpoint_every
@@ -168,7 +172,7 @@ def _fit(trainer: _Trainer, config: TrainConfig, recorder: Recorder, *, resume: 
     """
     model, sides = trainer.logits, trainer.sides
     model.compile(
-        optimizer=adam(config.lr),
+        optimizer=_optimizer(config),
         loss=get_loss(config.loss, sides[sampling.TRAIN].truth),
         metrics=[EpochMetrics()],
     )
@@ -198,7 +202,21 @@ def _fit(trainer: _Trainer, config: TrainConfig, recorder: Recorder, *, resume: 
             )
         if guard.epoch is not None:
             _say_diverged(guard.epoch, config, recorder)
+    if not recorder.best:
+        raise RunError(
+            f"No epoch of {config.run_folder} ended with a finite loss. Start again with "
+            "--overwrite and a lower --lr."
+        )
     recorder.restore_best(model)
+
+
+def _optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
+    """Adam, with loss scaling for float16, whose small gradients would vanish."""
+    optimizer = adam(config.lr)
+    if config.precision == "mixed_float16":
+        # Keras adds it by the model's own policy, which the trained part of a network has not
+        return keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
 
 
 def _say_diverged(epoch: int, config: TrainConfig, recorder: Recorder) -> None:
@@ -247,7 +265,8 @@ def _finish(
         base_rates=info["data"]["base_rates"],
         sentence=card.notice,
     )
-    best = history.loc[history["val_loss"].idxmin()]  # NaN is skipped
+    finite = history[np.isfinite(history[["loss", "val_loss"]]).all(axis=1)]
+    best = history.loc[finite["val_loss"].idxmin()]
     info |= {
         "status": "done",
         "diverged": not np.isfinite(history[["loss", "val_loss"]]).all(axis=None),
@@ -274,6 +293,9 @@ def _say_sizes(prepared: Prepared) -> None:
     shared = sampling.shared_patients(prepared.manifest)
     text = sampling.describe_sizes(prepared.manifest)
     notice(f"{len(prepared.manifest):,} images, {prepared.split_kind} split: {text}.")
+    twins = sampling.shared_films(prepared.manifest)
+    if twins:
+        notice(f"{twins:,} films lie on two sides of the split under two names, pixel for pixel.")
     if any(shared.values()):
         pairs = ", ".join(f"{number} {pair}" for pair, number in shared.items())
         notice(

@@ -1,3 +1,4 @@
+from functools import partial
 from statistics import NormalDist
 
 import numpy as np
@@ -6,8 +7,11 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cxr_keras import bootstrap
-from cxr_keras.bootstrap import intervals, paired_differences
 from cxr_keras.errors import DataError
+
+# the arithmetic, on toys too small for bounds that mean anything
+intervals = partial(bootstrap.intervals, min_patients=1)
+paired_differences = partial(bootstrap.paired_differences, min_patients=1)
 
 LABELS = ("a", "b", "c", "d")
 AVERAGES = {"first three": [0, 1, 2], "all": [0, 1, 2, 3]}
@@ -308,3 +312,18 @@ def test_wrong_options_are_refused(option, says):
         intervals(truth, probability, patients, **(NAMED | option))
     with pytest.raises(DataError, match=says):
         paired_differences(truth, probability, probability, patients, **(NAMED | option))
+
+
+def test_a_label_of_four_patients_has_no_bounds_and_one_of_five_has():
+    truth = np.zeros((40, 2), int)
+    truth[:16, 0] = 1  # 16 films of 4 patients
+    truth[:20, 1] = 1  # 20 films of 5
+    probability = np.random.default_rng(0).random((40, 2))
+    patients = np.arange(40) // 4
+    options = {"labels": "ab", "averages": {"both": [0, 1]}, "resamples": 50}
+    table = bootstrap.intervals(truth, probability, patients, **options).set_index("label")
+    assert table.loc["a", INTERVAL].isna().all()
+    assert table.loc["a", ["auroc", "ap"]].notna().all()
+    assert table.loc[["b", "both"], INTERVAL].notna().all(axis=None)
+    other = bootstrap.paired_differences(truth, probability, 1 - probability, patients, **options)
+    assert other["auroc_p"].isna().tolist() == [True, False, False]

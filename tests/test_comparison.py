@@ -54,7 +54,7 @@ def test_only_shared_images_and_labels_count_whatever_their_order(tmp_path, caps
     [
         ({"true_Mass": 1}, "disagree about the truth of .* images"),
         ({"Image Index": "x.png"}, "has an image twice"),
-        ({"prob_Mass": 2.0}, "must lie in 0…1"),
+        ({"prob_Mass": 2.0}, "prob_Mass must be a number in 0…1"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(tmp_path, columns, says):

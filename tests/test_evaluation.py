@@ -112,9 +112,11 @@ def test_any_labels_in_any_order_and_spelling(run, phantoms, tmp_path):
         (lambda t: t[["Image Index"]], "lacks the column prob_<label>"),
         (lambda t: t.rename(columns={"prob_Mass": "prob_Mess"}), "prob_Mess, which names none"),
         (lambda t: pd.concat([t, t.head(2)]), "has 2 images twice"),
-        (lambda t: t.assign(prob_Mass=np.nan), "NaN, infinite"),
-        (lambda t: t.assign(prob_Mass=np.inf), "NaN, infinite"),
-        (lambda t: t.assign(prob_Mass=1.5), "must lie in 0…1"),
+        (lambda t: t.assign(prob_Mass=np.nan), "prob_Mass must be a number in 0…1; for 8 images"),
+        (lambda t: t.assign(prob_Mass=np.inf), "prob_Mass must be .* Received: inf for 0"),
+        (lambda t: t.assign(prob_Mass=1.5), "prob_Mass must be .* Received: 1.5 for"),
+        (lambda t: t.assign(prob_Mass="50%"), "prob_Mass must be .* Received: 50% for"),
+        (lambda t: t.assign(prob_mass=0.5), "has two columns for Mass"),
         (lambda t: t.assign(**{"Image Index": "x" + t["Image Index"]}), "No image of"),
     ],
 )
@@ -133,6 +135,9 @@ def test_the_baselines_say_what_is_free(run):
     assert always_no["recall"] == 0
     assert np.isnan(always_no["precision"])
     assert always_no["auroc"] == 0.5
+    images = pd.read_csv(run.folder / "samplewise.csv").set_index("measure")['always "no"']
+    assert images["exact match ratio"] == 0
+    assert images["Hamming loss"] == pytest.approx(truth.mean().mean(), rel=1e-5)
     rates = table.loc["baseline: base rates"]
     assert rates["loss"] < always_no["loss"]
 
@@ -161,3 +166,50 @@ def test_ages_fall_into_bands_and_nonsense_is_unknown():
         *["0–17"] * 3, *["18–39"] * 2, *["40–64"] * 2, *["65 and over"] * 2, *["unknown"] * 3,
     ]  # fmt: skip
     assert groups_of(pd.DataFrame({"x": [1]})).empty
+
+
+def test_a_file_on_its_own_gets_a_folder_of_its_own(run, tmp_path, capsys):
+    mine = tmp_path / "predictions.csv"
+    mine.write_text("mine")
+    shutil.copy(run.folder / "model.keras", tmp_path / "x.keras")
+    assert evaluate(tmp_path / "x.keras", resamples=0).folder == tmp_path / "x"
+    assert mine.read_text() == "mine"
+
+
+def test_a_file_that_does_not_say_what_it_was_trained_on_is_called_out(run, tmp_path, capsys):
+    import zipfile
+
+    bare = tmp_path / "bare.keras"
+    with zipfile.ZipFile(run.folder / "model.keras") as old, zipfile.ZipFile(bare, "w") as new:
+        for name in old.namelist():
+            if name != artifacts.TRAINED_MEMBER:
+                new.writestr(name, old.read(name))
+    evaluate(bare, resamples=0)
+    assert "does not say which films it was trained on" in capsys.readouterr().err
+
+
+def test_columns_follow_the_cards_labels(run, tmp_path):
+    """A network whose outputs are in another order is measured by its own card."""
+    import dataclasses
+
+    copy = shutil.copytree(run.folder, tmp_path / "copy")
+    card = artifacts.read_card(copy)
+    turned = dataclasses.replace(card, labels=card.labels[::-1], thresholds=card.thresholds[::-1])
+    artifacts.replace_card(copy / "model.keras", turned)
+    result = evaluate(copy, resamples=0, out=tmp_path / "out")
+    table = predictions_of(run)
+    first = result.predictions.set_index("Image Index").loc[table["Image Index"]]
+    np.testing.assert_allclose(first["prob_Pneumothorax"], table["prob_Atelectasis"], atol=1e-6)
+    assert (first["true_Atelectasis"].to_numpy() == table["true_Atelectasis"].to_numpy()).all()
+
+
+def test_what_predict_wrote_can_be_measured(run, phantoms, tmp_path):
+    from cxr_keras import predict
+    from cxr_keras.prediction import to_frame
+
+    (tmp_path / "bad.png").write_bytes(b"junk")
+    rows = predict(run.folder, [phantoms / "images", tmp_path / "bad.png"])
+    to_frame(rows, LABELS).to_csv(tmp_path / "f.csv", index=False)
+    result = evaluate_predictions(tmp_path / "f.csv", phantoms / TABLE, resamples=0)
+    assert result.assessment.images == len(rows) - 1
+    assert result.folder == tmp_path / "f-evaluation"

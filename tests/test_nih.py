@@ -35,13 +35,14 @@ def test_images_not_on_disk_are_counted_and_said(sample):
 def test_the_2017_file_with_its_trailing_column_and_ages(tmp_path):
     path = tmp_path / "Data_Entry_2017.csv"
     row = "00000001_000.png,Cardiomegaly|Mass,0,1,058Y,M,PA,2682,2749,0.143,0.143,"
-    path.write_text(f"{HEADER_2017}\n{row}\n")
+    infants = [row.replace("058Y", age).replace("001_0", f"{age}_0") for age in ("006M", "073D")]
+    path.write_text("\n".join([HEADER_2017, row, *infants, ""]))
     table, notices = read_label_table(path)
     assert table.iloc[0][["Image Index", "Finding Labels"]].tolist() == [
         "00000001_000.png",
         "Cardiomegaly|Mass",
     ]
-    assert table["Patient Age"].tolist() == [58]
+    assert table["Patient Age"].tolist() == pytest.approx([58, 0.5, 0.2])
     assert len(notices) == 1  # 12 findings that no image has
 
 
@@ -143,3 +144,12 @@ def test_an_unusable_folder_is_one_sentence(make_folder, spoil, says):
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(DataError, match="There is no data folder"):
         read_dataset(tmp_path / "none")
+
+
+def test_an_image_without_a_patient_is_a_patient_of_its_own(tmp_path):
+    path = tmp_path / "Data_Entry_2017.csv"
+    rows = ["a.png,Mass, ", "b.png,Mass,", "c.png,Mass,7"]
+    path.write_text("\n".join(["Image Index,Finding Labels,Patient ID", *rows, ""]))
+    table, notices = read_label_table(path)
+    assert table["Patient ID"].nunique() == 3
+    assert any("2 images have no Patient ID" in sentence for sentence in notices)

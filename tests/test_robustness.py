@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -78,7 +79,7 @@ def test_a_disk_that_fills_while_saving_leaves_the_old_file_whole(phantoms, tmp_
     assert file.read_bytes() == before
     assert {p.name for p in file.parent.iterdir() if p.name.endswith(".tmp")} == set()
     again = cxr(*options, "--overwrite", limit=1_000_000, cwd=tmp_path)
-    assert_one_sentence(again, "model.keras cannot be written")
+    assert_one_sentence(again, "cannot be written (File too large)")
     assert not file.exists()
 
 
@@ -107,13 +108,15 @@ def test_a_cache_without_rights_names_the_setting(phantoms, tmp_path):
 
 
 @needs_rights
-def test_no_home_and_nowhere_to_write(phantoms):
-    result = cxr("prepare", phantoms, HOME="/nonexistent", CXR_KERAS_CACHE="", XDG_CACHE_HOME="")
-    # root may make even that home; whoever may not is told what helps
-    if result.returncode:
-        assert_one_sentence(result, "The cache folder", "Set $CXR_KERAS_CACHE")
-    else:
-        shutil.rmtree("/nonexistent")
+def test_a_home_without_rights_names_the_setting(phantoms, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir(mode=0o500)
+    result = cxr(
+        *("prepare", phantoms),
+        obey_rights=True,
+        **{"HOME": str(home), "CXR_KERAS_CACHE": "", "XDG_CACHE_HOME": ""},
+    )
+    assert_one_sentence(result, "The cache folder", str(home), "Set $CXR_KERAS_CACHE")
 
 
 @pytest.mark.slow
@@ -215,7 +218,7 @@ BAD_MODELS = {
         lambda run, path: rebuilt(
             run.folder / "model.keras",
             path,
-            **{"card.json": card_of(run, labels=["A", "B"], thresholds=[0.5, 0.5])},
+            **{"card.json": card_of(run, labels=["Mass", "Edema"], thresholds=[0.5, 0.5])},
         ),
         "gives 15 outputs; expected (N, 256, 256, 1) and 2",
     ),
@@ -252,8 +255,12 @@ def test_a_loss_that_is_nan_stops_and_says_which_rate_to_try(
     tiny_model, phantoms, tmp_path, capsys
 ):
     with pytest.raises(RunError, match=r"NaN or infinite in epoch 1.*--lr 1e\+36"):
-        train(tiny_model, phantoms, epochs=3, lr=1e37, folder=str(tmp_path), name="bad")
+        train(
+            tiny_model, phantoms, epochs=3, lr=1e37, folder=str(tmp_path), name="bad",
+            checkpoint_every=1,
+        )  # fmt: skip
     assert not (tmp_path / "bad" / "model.keras").exists()
+    assert not (tmp_path / "bad" / "checkpoint.npz").exists()
 
 
 def test_the_best_epoch_before_a_nan_is_kept(tiny_model, phantoms, tmp_path, capsys, monkeypatch):
@@ -281,19 +288,55 @@ def test_the_best_epoch_before_a_nan_is_kept(tiny_model, phantoms, tmp_path, cap
     assert all(np.isfinite(weight).all() for weight in load_model(run.folder).get_weights())
 
 
-def test_two_trainings_of_one_name_do_not_harm_each_other(tiny_model, phantoms, tmp_path):
-    from cxr_keras.run_folder import hold_folder
-
+def test_two_trainings_of_one_name_do_not_harm_each_other(
+    tiny_model, phantoms, tmp_path, monkeypatch
+):
+    """While another process holds the folder, each way to train in it is refused."""
     folder = tmp_path / "same"
-    folder.mkdir()
-    (folder / "run.json").write_text(json.dumps({"status": "running", "settings": {}}))
     options = {"epochs": 1, "folder": str(tmp_path), "name": "same"}
-    with hold_folder(folder):
-        for how in ({"overwrite": True}, {"resume": True}, {}):
-            with pytest.raises(RunError, match=r"Another process|other settings|exists"):
-                train(tiny_model, phantoms, **options, **how)
-    assert (folder / "run.json").exists()
-    train(tiny_model, phantoms, overwrite=True, **options)
+    train(tiny_model, phantoms, **options)
+    info = artifacts.read_run(folder)
+    artifacts.write_run(folder, info | {"status": "running"})
+    code = (
+        "import sys, time; from pathlib import Path; from cxr_keras.run_folder import hold_folder\n"
+        "with hold_folder(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "held\n"
+    before = (folder / "model.keras").read_bytes()
+    for how in ("overwrite", "resume"):
+        with pytest.raises(RunError, match="Another process is training in"):
+            train(tiny_model, phantoms, **options, **{how: True})
+    assert (folder / "model.keras").read_bytes() == before
+    other.kill()
+    other.wait()
+    train(tiny_model, phantoms, resume=True, **options)
+    assert artifacts.read_run(folder)["status"] == "done"
+
+
+def test_what_cannot_start_overwrites_nothing(tiny_model, phantoms, tmp_path):
+    options = {"epochs": 1, "folder": str(tmp_path), "name": "kept", "overwrite": True}
+    train(tiny_model, phantoms, **options)
+    before = (tmp_path / "kept" / "model.keras").read_bytes()
+    with pytest.raises(CxrError, match="There is no data folder"):
+        train(tiny_model, tmp_path / "nowhere", **options)
+    assert (tmp_path / "kept" / "model.keras").read_bytes() == before
+    (tmp_path / "empty").mkdir()
+    train(tiny_model, phantoms, epochs=1, folder=str(tmp_path), name="empty")
+
+
+def test_resuming_on_other_data_is_refused(tiny_model, make_folder, tmp_path):
+    """Else a film that was trained on could lie in the test split of the resumed run."""
+    rows = [(f"{i:02d}.png", "Mass", i) for i in range(20)]
+    folder = make_folder(rows)
+    options = {"epochs": 1, "folder": str(tmp_path / "runs"), "name": "r"}
+    train(tiny_model, folder, **options)
+    run = tmp_path / "runs" / "r"
+    artifacts.write_run(run, artifacts.read_run(run) | {"status": "running"})
+    make_folder([*rows, ("99.png", "Edema", 99)])
+    with pytest.raises(RunError, match="The data changed since"):
+        train(tiny_model, folder, resume=True, **options)
 
 
 @pytest.mark.parametrize(
@@ -336,16 +379,20 @@ train("resnet18", {data!r}, weights={weights!r}, epochs=1, per_class=2, folder={
 """
 
 
-def killed_when(command, path_pattern, root, environment):
-    """Start `command` and kill -9 it as soon as a file of that pattern is there."""
+def killed_when(command, happens, environment):
+    """Start `command` and kill -9 it as soon as `happens`."""
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet)
     deadline = time.monotonic() + 90
-    while not list(root.glob(path_pattern)) and time.monotonic() < deadline:
+    while not happens() and time.monotonic() < deadline:
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
+
+
+def list_features(cache):
+    return list(cache.glob("features/.*.tmp/features.npy"))
 
 
 @pytest.mark.slow
@@ -361,10 +408,11 @@ def test_killed_while_the_frozen_part_is_stored(phantoms, tmp_path):
     for name, folder in folders.items():
         code = FEATURES.format(data=str(phantoms), weights=str(weights), folder=str(folder))
         command = [sys.executable, "-c", code]
-        environment = os.environ | {"CXR_KERAS_CACHE": str(tmp_path / f"cache-{name}")}
         cache = tmp_path / f"cache-{name}"
+        environment = os.environ | {"CXR_KERAS_CACHE": str(cache)}
         if name == "killed":
-            killed_when(command, "features/.*.tmp/features.npy", cache, environment)
+            stored = partial(list_features, cache)
+            killed_when(command, stored, environment)
             assert not [p for p in (cache / "features").iterdir() if p.suffix == ""]
             command.append("resume")
         subprocess.run(command, env=environment, check=True, capture_output=True)
@@ -380,11 +428,16 @@ def test_killed_while_the_checkpoint_is_written(phantoms, tmp_path):
     options = ["train", "alexnet_custom", "--data", str(phantoms), "--epochs", "2", "--name", "r"]
     options += ["--checkpoint-every", "1", "--per-class", "2", "--output-dir", str(tmp_path)]
     command = [sys.executable, "-m", "cxr_keras", *options]
-    killed_when(command, "r/.checkpoint.npz.*.tmp", tmp_path, dict(os.environ))
     whole = tmp_path / "r" / "checkpoint.npz"
-    assert not whole.exists() or np.load(whole)["state"].size
+
+    def second_is_being_written():
+        return whole.exists() and list(whole.parent.glob(".checkpoint.npz.*.tmp"))
+
+    killed_when(command, second_is_being_written, dict(os.environ))
+    assert np.load(whole)["state"].size
     resumed = cxr(*options, "--resume")
     assert resumed.returncode == 0, resumed.stderr
+    assert "Resuming after epoch 1 of 2" in resumed.stderr
     straight = cxr(*[o if o != "r" else "straight" for o in options])
     assert straight.returncode == 0, straight.stderr
     pd.testing.assert_frame_equal(

@@ -5,11 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxr_keras.errors import DataError
-from cxr_keras.labels import LABELS, NO_FINDING
+from cxr_keras.labels import NO_FINDING
 from cxr_keras.samplewise import (
     contradictions,
     cooccurrence,
-    resolve_no_finding,
     samplewise_table,
     silent,
 )
@@ -107,38 +106,12 @@ def test_no_finding_beside_a_finding():
     called = np.array([[1, 1, 0], [0, 1, 0], [1, 1, 1], [1, 0, 1], [0, 0, 0]])
     assert contradictions(called, NAMES) == 2
     assert silent(called) == 1
-    before = called.copy()
-    resolved = resolve_no_finding(called, NAMES)
-    assert resolved.dtype == bool
-    assert resolved.astype(int).tolist() == [
-        [1, 0, 0], [0, 1, 0], [1, 0, 1], [1, 0, 1], [0, 0, 0],
-    ]  # fmt: skip
-    assert np.array_equal(called, before)
-    assert contradictions(resolved, NAMES) == 0
-    assert silent(resolved) == 1
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 10_000))
-def test_resolving_touches_no_finding_alone(seed):
-    called = random_case(seed, k=15)[0]
-    resolved = resolve_no_finding(called, LABELS)
-    place = LABELS.index(NO_FINDING)
-    assert np.array_equal(np.delete(resolved, place, 1), np.delete(called, place, 1))
-    changed = (resolved != called).any(axis=1)
-    assert changed.sum() == contradictions(called, LABELS)
-    assert silent(resolved) == silent(called) == (called.sum(axis=1) == 0).sum()
-    assert resolve_no_finding(resolved, LABELS).tolist() == resolved.tolist()
 
 
 def test_labels_without_no_finding_cannot_contradict():
     called = np.ones((4, 2), bool)
     assert contradictions(called, ["Edema", "Mass"]) == 0
-    resolved = resolve_no_finding(called, ["Edema", "Mass"])
-    assert resolved.all()
-    assert not np.shares_memory(resolved, called)
     assert contradictions(called[:, :1], [NO_FINDING]) == 0
-    assert resolve_no_finding(called[:, :1], [NO_FINDING]).all()
 
 
 def test_no_image_is_no_contradiction():

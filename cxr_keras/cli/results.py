@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from cxr_keras.cli.options import (
     FOLDER,
@@ -66,6 +67,10 @@ def evaluate(
     from cxr_keras import evaluation
 
     if predictions is not None and truth is not None and run is None:
+        context = click.get_current_context()
+        for name in ("data", "split", "force"):
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"--{name} belongs to a RUN; leave it out.")
         if isinstance(thresholds, str):
             raise click.UsageError("--thresholds calibrated needs a RUN; give a number.")
         shared = {name: options[name] for name in ("resamples", "out")}
@@ -113,7 +118,7 @@ def calibrate(run: Path, **options: Any) -> None:
 @click.command()
 @click.argument("run_a", type=RUN)
 @click.argument("run_b", type=RUN)
-@resamples_option
+@click.option("--resamples", type=click.IntRange(min=1), default=1000, show_default=True)
 @click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path))
 def compare(run_a: Path, run_b: Path, resamples: int, csv_file: Path | None) -> None:
     """Is RUN_B better than RUN_A on the same images, or could it be luck?
@@ -212,7 +217,7 @@ def _show(result: Any) -> None:
     found = result.assessment
     click.echo(tables.metrics_table(found.metrics))
     click.echo(f"\nLoss: {found.loss:.4f}. {tables.assessment_sentences(found)}")
-    click.echo(f"\n{tables.frame_table(found.samplewise[['measure', 'value']])}")
+    click.echo(f"\n{tables.frame_table(found.samplewise.drop(columns='meaning'))}")
     if not found.subgroups.empty:
         click.echo(f"\n{tables.subgroup_overview(found)}")
     if result.notice:

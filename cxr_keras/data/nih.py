@@ -135,11 +135,18 @@ def read_label_table(source: Path) -> tuple[pd.DataFrame, list[str]]:
     for name in table.columns:
         table[name] = table[name].str.strip()
     table = table[table[IMAGE] != ""]
+    nameless = table[PATIENT] == ""
+    table.loc[nameless, PATIENT] = "unknown " + table[IMAGE]
     table, notices = _clean_labels(table)
+    if nameless.any():
+        notices.append(
+            f"{nameless.sum():,} images have no {PATIENT}: each counts as a patient of its own."
+        )
     table, duplicates = _drop_duplicates(table)
     if AGE in table.columns:
-        # the 2017 table writes "058Y"
-        table[AGE] = pd.to_numeric(table[AGE].str.rstrip("YMD"), errors="coerce")
+        # the 2017 table writes "058Y", and months and days of infants
+        years = table[AGE].str[-1:].map({"M": 1 / 12, "D": 1 / 365}).fillna(1.0)
+        table[AGE] = pd.to_numeric(table[AGE].str.rstrip("YMD"), errors="coerce") * years
     return table.reset_index(drop=True), notices + duplicates
 
 

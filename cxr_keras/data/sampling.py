@@ -125,6 +125,12 @@ def shared_patients(manifest: pd.DataFrame) -> dict[str, int]:
     return {f"{a}/{b}": len(patients[a] & patients[b]) for a, b in pairs}
 
 
+def shared_films(manifest: pd.DataFrame) -> int:
+    """How many decoded films (by "digest") lie on more than one side, under several names."""
+    known = manifest[manifest["digest"] != ""]
+    return int(known.groupby("digest")["split"].nunique().gt(1).sum())
+
+
 def describe_sizes(manifest: pd.DataFrame) -> str:
     """The sizes of the splits for people: "2,832 train / 709 val / 886 test"."""
     sizes = manifest["split"].value_counts()

@@ -1,0 +1,123 @@
+"""The report's whole grid: runs, tables, figures and one page, from a data folder.
+
+python experiments/reproduce.py [--data DATA] [--out reports/] [--quick] [--only alexnet,C7]
+
+Runs that are done are skipped, an interrupted one resumes, a failed one is reported at the end
+and does not stop the others. `--quick` is the same path in minutes: few phantoms, few epochs, no
+pretrained weights. `--tables-only` makes tables, figures and page again from the run folders,
+without training and without films.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from grid import PLANS, Plan, choose, shortened, with_weights
+from grid_runner import run_grid, write_json
+from results import DATA, Report, read_report
+
+from cxr_keras import CxrError
+from cxr_keras.paths import write_text
+from cxr_keras.progress import notice
+
+RUNS, QUICK_RUNS = "runs", "runs-quick"
+TABLES, FIGURES, PAGE = "tables", "figures", "index.html"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the grid and write the report; 1 if a run failed."""
+    options = _parser().parse_args(arguments)
+    runs = QUICK_RUNS if options.quick else RUNS
+    try:
+        named = {plan.table for plan in choose(options.only)}
+        plans = tuple(_settled(plan, options, plan.table in named) for plan in PLANS)
+        failed = {}
+        if not options.tables_only:
+            data = count_films(options.data, options.out / runs, quick=options.quick)
+            wanted = [plan for plan in plans if plan.table in named]
+            keep = not (options.quick or options.drop_models)
+            failed = run_grid(wanted, data, options.out / runs, keep_models=keep)
+        write_report(read_report(options.out, runs, plans))
+    except CxrError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted. The same command goes on from here.", file=sys.stderr)
+        return 130
+    for name, why in failed.items():
+        print(f"failed: {name}: {why}", file=sys.stderr)
+    print(options.out / PAGE)
+    return 1 if failed else 0
+
+
+def count_films(data: Path | None, folder: Path, *, quick: bool) -> Path:
+    """Find the data folder, count its labels for Figures 2 and 3, and note what it is."""
+    from cxr_keras import explore
+    from cxr_keras.data.nih import find_table
+    from cxr_keras.data.phantom import default_phantoms
+    from cxr_keras.data.preparation import resolve_data
+
+    root = default_phantoms() if quick and data is None else resolve_data(data)
+    root = root.resolve()
+    found = explore(root, out=(folder / DATA).parent)
+    table = find_table(root)
+    content = {"label_table": table.name if table else "", "images": found.images}
+    write_json(folder / DATA, content | {"phantoms": found.phantoms})
+    return root
+
+
+def write_report(report: Report) -> None:
+    """Write every table, figure and the page into the report's folder."""
+    from report_examples import examples
+    from report_figures import pictures, save
+    from report_overview import all_tables
+    from report_page import page
+    from report_text import to_csv, to_markdown
+
+    tables, figures = report.folder / TABLES, report.folder / FIGURES
+    for folder in (tables, figures):
+        folder.mkdir(parents=True, exist_ok=True)
+    sections = all_tables(report)
+    for name, group in sections.items():
+        write_text(tables / f"{name}.md", to_markdown(group))
+        for table in group:
+            write_text(tables / f"{table.name}.csv", to_csv(table))
+    notice("Drawing the figures.")
+    drawn = [*pictures(report), examples(report)]
+    for picture in drawn:
+        save(picture, figures)
+    write_text(report.folder / PAGE, page(report, list(sections.values()), drawn, figures))
+
+
+def _settled(plan: Plan, options: argparse.Namespace, named: bool) -> Plan:
+    plan = shortened(plan) if options.quick else plan
+    if options.per_class:
+        plan = replace(plan, per_class=options.per_class)
+    needs_weights = options.weights and named and not options.tables_only
+    return with_weights(plan, options.weights) if needs_weights else plan
+
+
+def _parser() -> argparse.ArgumentParser:
+    first, *rest = __doc__.split("\n\n")
+    parser = argparse.ArgumentParser(
+        description=first,
+        epilog="\n\n".join(rest),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--data", type=Path, help="a folder in NIH's layout; by default as `cxr-keras train`")
+    add("--out", type=Path, default=Path("reports"), help="where everything goes")
+    add("--quick", action="store_true", help="few phantoms, few epochs, random weights")
+    add("--only", metavar="NAMES", help="networks or tables, between commas")
+    add("--weights", type=Path, metavar="DIR", help="torchvision's .pth files; default: fetched")
+    add("--per-class", type=int, help="films chosen a label (300; 20 or 4 with --quick)")
+    add("--drop-models", action="store_true", help="delete each model.keras (3 GB in all)")
+    add("--tables-only", action="store_true", help="from the run folders; no training, no films")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
