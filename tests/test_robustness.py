@@ -369,6 +369,60 @@ def test_one_class_no_positives_and_a_batch_larger_than_the_set(
     )
 
 
+# --- Ctrl-C -------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("job", ["train", "prepare", "predict"])
+def test_ctrl_c_ends_at_once_with_130_and_keeps_what_was_done(run, phantoms, tmp_path, job):
+    films = tmp_path / "films"
+    films.mkdir()
+    drawn = sorted((phantoms / "images").iterdir())
+    names = [f"{i:08d}_000.png" for i in range(3000)]
+    for i, name in enumerate(names):
+        (films / name).hardlink_to(drawn[i % len(drawn)])
+    command = {
+        "train": ["train", "resnet_custom", "--data", phantoms, "--epochs", "500"],
+        "prepare": ["prepare", tmp_path],
+        "predict": ["predict", run.folder, films, "--csv", tmp_path / "f.csv"],
+    }[job]
+    if job == "prepare":
+        films.rename(tmp_path / "images")
+        rows = [f"{name},Mass,{i}" for i, name in enumerate(names)]
+        (tmp_path / TABLE).write_text("\n".join(["Image Index,Finding Labels,Patient ID", *rows]))
+    own = tmp_path / "cache"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cxr_keras", *map(str, command), "--per-class", "9999"][
+            : None if job == "prepare" else -2
+        ],
+        cwd=tmp_path,
+        env=os.environ | {"CXR_KERAS_CACHE": str(own)},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    if job == "train":
+        while not process.stderr.readline().startswith("epoch 2/"):
+            assert process.poll() is None
+    elif job == "prepare":
+        while not list(own.glob("pixels/.*.tmp/pixels.npy")):
+            assert process.poll() is None
+            time.sleep(0.01)
+    else:
+        time.sleep(7)  # the network is loaded by then; sooner or later, the promise is the same
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=10)
+    assert process.returncode == 130, said
+    assert "Interrupted; what was finished is kept" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "f.csv").exists()
+    assert not list(own.glob("*/.*.tmp"))
+    if job == "train":
+        folder = tmp_path / "saved_models" / "resnet_custom-ep500-lr0.0005"
+        assert len(pd.read_csv(folder / "history.csv")) >= 1
+        assert not list(folder.glob(".*.tmp"))
+
+
 # --- kill -9 ------------------------------------------------------------------------------------
 
 FEATURES = """
