@@ -34,15 +34,10 @@ from cxr_keras.paths import CACHE_VARIABLE
 
 SHARED = Path(__file__).parents[2] / "shared"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-PORTED = [
-    "alexnet",
-    "densenet121",
-    "resnet18",
-    "vgg16",
-    pytest.param("vgg19", marks=pytest.mark.slow),
-]
+PORTED = ["alexnet", "densenet121", "resnet18", "vgg16", "vgg19"]
 HEAVY = {"vgg16", "vgg19"}  # 550 MB each: from memory and for one radiograph only
 SLOW = {*HEAVY, "densenet121"}
+BY_NAME = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in PORTED]
 
 # What torchvision publishes: file and parameters with 1000 classes
 PUBLISHED = {
@@ -109,10 +104,7 @@ def copy_head(original: torch.nn.Module, name: str, model: keras.Model) -> None:
     model.get_layer(LOGITS).set_weights([kernel.T, bias])
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in PORTED],
-)
+@pytest.mark.parametrize("name", BY_NAME)
 def test_same_features_and_probabilities_as_pytorch(name, tmp_path):
     original = torchvision_nets.original(name)
     if name in HEAVY:
