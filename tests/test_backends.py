@@ -48,6 +48,7 @@ def run_bare(model_file, pixels, backend, folder):
     return np.load(folder / "out.npy")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "jax", "tensorflow"])
 def test_a_trained_network_agrees(trained, phantoms, tmp_path, backend):
     films = sorted((phantoms / "images").iterdir())[:4]

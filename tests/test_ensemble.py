@@ -112,7 +112,7 @@ def test_thresholds_for_a_sensitivity_go_into_the_card(run, copy, phantoms):
     assert artifacts.read_trained_on(copy) == artifacts.read_trained_on(run.folder)
 
 
-@pytest.mark.parametrize("method", ["temperature", "platt"])
+@pytest.mark.parametrize("method", [pytest.param("temperature", marks=pytest.mark.slow), "platt"])
 def test_scaled_probabilities_are_what_evaluate_and_predict_give(
     run, second, copy, phantoms, method
 ):

@@ -99,6 +99,7 @@ def test_a_custom_network_has_no_imagenet_weights(phantoms, tmp_path):
         train("alexnet_custom", phantoms, folder=str(tmp_path), weights="imagenet")
 
 
+@pytest.mark.slow
 def test_offline_without_a_cached_file_is_one_sentence(
     run_cli, phantoms, tmp_path, unused_tcp_port
 ):

@@ -342,9 +342,13 @@ def test_a_label_table_is_read_by_the_rules(file):
     assert {image: set(cell.split("|")) for image, cell in cells.items()} == kept
     assert all(cell == decode(encode(cell.split("|"))) for cell in cells.values())
     assert set(table.columns) == set(file.columns) - set(FOREIGN)
-    whose = {(row[IMAGE].strip(), row[PATIENT].strip()) for row in file.rows}
-    assert set(zip(table[IMAGE], table[PATIENT], strict=True)) <= whose
+    whose = {
+        (name := row[IMAGE].strip(), row[PATIENT].strip() or f"unknown {name}") for row in file.rows
+    }
+    patients = list(zip(table[IMAGE], table[PATIENT], strict=True))
+    assert set(patients) <= whose
     text = " ".join(notices)
+    said["have no Patient ID"] = sum(who == f"unknown {image}" for image, who in patients)
     for what, count in said.items():
         assert (f"{count:,} images {what}" in text) == (count > 0)
     assert all(notice.endswith(".") for notice in notices)

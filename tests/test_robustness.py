@@ -134,6 +134,7 @@ def test_outputs_without_rights_name_the_option(run, phantoms, tmp_path):
     assert_one_sentence(trained, "cannot be made (Permission denied). Give --output-dir")
 
 
+@pytest.mark.slow
 @needs_rights
 def test_an_image_without_rights_is_a_row_and_a_folder_a_sentence(run, phantoms, tmp_path):
     film = shutil.copy(next((phantoms / "images").iterdir()), tmp_path / "a.png")

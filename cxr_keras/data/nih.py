@@ -10,6 +10,7 @@ said in `Dataset.notices`:
 - a label that is none of the 15 is ignored; an image with no other label is left out;
 - an empty label cell is unknown, not "No Finding": the image is left out;
 - "No Finding" beside a finding is dropped: the finding stands;
+- an image without a patient counts as a patient of its own;
 - an image listed twice with the same labels counts once, with different labels is left out;
 - an image in the table but not on disk is left out, one on disk but not in the table is ignored.
 """
@@ -135,14 +136,14 @@ def read_label_table(source: Path) -> tuple[pd.DataFrame, list[str]]:
     for name in table.columns:
         table[name] = table[name].str.strip()
     table = table[table[IMAGE] != ""]
-    nameless = table[PATIENT] == ""
-    table.loc[nameless, PATIENT] = "unknown " + table[IMAGE]
     table, notices = _clean_labels(table)
+    table, duplicates = _drop_duplicates(table)
+    nameless = table[PATIENT] == ""
     if nameless.any():
+        table[PATIENT] = table[PATIENT].mask(nameless, "unknown " + table[IMAGE])
         notices.append(
             f"{nameless.sum():,} images have no {PATIENT}: each counts as a patient of its own."
         )
-    table, duplicates = _drop_duplicates(table)
     if AGE in table.columns:
         # the 2017 table writes "058Y", and months and days of infants
         years = table[AGE].str[-1:].map({"M": 1 / 12, "D": 1 / 365}).fillna(1.0)
