@@ -22,9 +22,7 @@ import numpy as np
 from PIL import Image
 
 FILMS, PREDICTED, DRAWINGS = 112_120, 20_000, 256
-HEADER = (
-    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position"
-)
+HEADER = ("Image Index", "Finding Labels", "Follow-up #", "Patient ID")
 
 
 def full_size(folder: Path, films: int) -> Path:
@@ -47,7 +45,7 @@ def full_size(folder: Path, films: int) -> Path:
             (folder / "images" / name).write_bytes(drawings[number % len(drawings)])
             found = rng.choice(FINDINGS, rng.integers(1, 3), replace=False)
             cell = "No Finding" if rng.random() < 0.54 else "|".join(sorted(found))
-            rows.writerow([name, cell, number % 4, number // 4 + 1, 50, "MF"[number % 2], "PA"])
+            rows.writerow([name, cell, number % 4, number // 4 + 1])
     return folder
 
 
