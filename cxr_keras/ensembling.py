@@ -15,7 +15,7 @@ from cxr_keras.assessment import PROBABILITY
 from cxr_keras.config import RUNS_FOLDER
 from cxr_keras.data.nih import IMAGE
 from cxr_keras.errors import RunError
-from cxr_keras.evaluation import Evaluation, write_evaluation
+from cxr_keras.evaluation import CALIBRATED, Evaluation, thresholds_of, write_evaluation
 from cxr_keras.labels import LABELS
 from cxr_keras.progress import notice
 from cxr_keras.run_folder import make_folder
@@ -87,7 +87,7 @@ def ensemble(
     result = write_evaluation(
         test,
         target,
-        thresholds=dict(zip(LABELS, limits, strict=True)),
+        thresholds=thresholds_of(card, CALIBRATED),
         base_rates=first.data.get("base_rates"),
         resamples=resamples,
         sentence=first.notice,

@@ -20,7 +20,14 @@ from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import Prepared, PreparedSplit, prepare
 from cxr_keras.epoch_metrics import EpochMetrics
 from cxr_keras.errors import RunError
-from cxr_keras.evaluation import Evaluation, frame_of, predict_side, write_evaluation
+from cxr_keras.evaluation import (
+    CALIBRATED,
+    Evaluation,
+    frame_of,
+    predict_side,
+    thresholds_of,
+    write_evaluation,
+)
 from cxr_keras.kernels import keep_memory, native_kernels
 from cxr_keras.labels import LABELS
 from cxr_keras.losses import check_loss, get_loss
@@ -243,9 +250,7 @@ def _finish(
     """Write the model, the figures and the test split's tables; then drop the checkpoint."""
     folder, sides = config.run_folder, trainer.sides
     val = frame_of(sides[sampling.VAL], predict_side(trainer.probabilities, sides[sampling.VAL]))
-    limits, sentences = choose_thresholds(
-        *assessment.columns_of(val, LABELS), labels=LABELS, sensitivity=None
-    )
+    limits, sentences = choose_thresholds(*assessment.columns_of(val, LABELS), labels=LABELS)
     for sentence in sentences:
         notice(sentence)
     card = artifacts.Card(
@@ -261,7 +266,7 @@ def _finish(
     evaluation = write_evaluation(
         frame_of(test, predict_side(trainer.probabilities, test)),
         folder,
-        thresholds=dict(zip(LABELS, limits, strict=True)),
+        thresholds=thresholds_of(card, CALIBRATED),
         base_rates=info["data"]["base_rates"],
         sentence=card.notice,
     )
