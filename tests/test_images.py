@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -78,10 +80,38 @@ def test_cmyk_jpeg_reads(tmp_path):
     assert abs(film - reference(GRADIENT)).mean() < 4
 
 
-def test_a_real_film_matches_the_plain_reading(sample):
-    path = sorted((sample / "images").iterdir())[0]
+def assert_like_the_plain_reading(path):
     with Image.open(path) as image:
-        np.testing.assert_array_equal(read_image(path), reference(np.asarray(image.convert("L"))))
+        plain = reference(np.asarray(image.convert("L")))
+    far = abs(read_image(path).astype(int) - plain)
+    assert (far <= 1).mean() > 0.98
+    assert far.mean() < 0.4
+
+
+def test_real_films_match_the_plain_reading_within_a_grey_level(sample):
+    for path in sorted((sample / "images").iterdir())[:5]:
+        assert_like_the_plain_reading(path)
+
+
+@pytest.mark.parametrize("text_after", [b"", b"A film\x00of the chest"])
+def test_pixels_in_many_png_chunks_read_as_in_one(tmp_path, text_after):
+    pixels = np.random.default_rng(3).integers(0, 256, (256, 256), "uint8")
+    raw = b"".join(b"\x00" + row.tobytes() for row in pixels)
+    data = zlib.compress(raw)
+    pieces = [data[start : start + 1000] for start in range(0, len(data), 1000)]
+    assert len(pieces) > 50
+    header = struct.pack(">IIBBBBB", 256, 256, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"gAMA", struct.pack(">I", 45455))]
+    chunks += [(b"IDAT", piece) for piece in pieces]
+    chunks += [(b"tEXt", text_after)] * bool(text_after) + [(b"IEND", b"")]
+    path = tmp_path / "film.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks))
+    np.testing.assert_array_equal(read_image(path), pixels)
+
+
+def chunk(kind, content):
+    checksum = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + checksum
 
 
 def test_real_films_that_are_rgba_read_as_grey(sample):
@@ -90,9 +120,8 @@ def test_real_films_that_are_rgba_read_as_grey(sample):
         with Image.open(path) as image:
             if image.mode != "RGBA":
                 continue
-            plain = reference(np.asarray(image.convert("L"))).astype(int)
         found += 1
-        np.testing.assert_allclose(read_image(path).astype(int), plain, atol=1)
+        assert_like_the_plain_reading(path)
     assert found
 
 

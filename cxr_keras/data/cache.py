@@ -23,7 +23,7 @@ from cxr_keras.errors import DataError, ImageError
 from cxr_keras.paths import build_once, cache_folder
 from cxr_keras.progress import progress_bar
 
-VERSION = 1  # of decoding and of the store's layout: raise it when either changes
+VERSION = 2  # of decoding and of the store's layout: raise it when either changes
 MAX_BAD_SHARE = 0.05
 
 _PIXELS, _INDEX = "pixels.npy", "index.csv"

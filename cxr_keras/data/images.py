@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from cxr_keras.errors import ImageError
 
@@ -20,6 +20,7 @@ MAX_PIXELS = 80_000_000  # four times the largest digital detectors; more is a m
 
 _FORMATS = ("PNG", "JPEG")
 _ORIENTATION = 0x0112  # EXIF
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -27,17 +28,21 @@ def read_image(path: str | Path) -> np.ndarray:
 
     EXIF orientation is applied, transparency is laid over black, colours become ITU-R 601 luma,
     and 16-bit values are scaled from the depth that holds them (8, 12 or 16 bits). The shorter
-    side is scaled to 256 with Pillow's antialiased bilinear filter and the centre is kept.
+    side is scaled to 256 with Pillow's antialiased bilinear filter and the centre is kept; from a
+    film of 1024 pixels up Pillow averages squares first (`reducing_gap`), which on NIH's films
+    changes no pixel in 71% and more than one grey level in 0.7%.
 
     Raises:
         ImageError: the file is missing, unreadable, no PNG or JPEG, cut short, animated or of
             more than 80 megapixels. The message names the file.
     """
     try:
-        # from memory: Pillow's many small reads of a file would wait for the interpreter lock
-        content = io.BytesIO(Path(path).read_bytes())
-        with _quiet_pillow(), Image.open(content, formats=_FORMATS) as image:
+        # from memory and in one piece: each small read of Pillow's waits for the interpreter lock
+        content = _join_data_chunks(Path(path).read_bytes())
+        with _quiet_pillow(), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             _check(image, path)
+            if isinstance(image, ImageFile.ImageFile):
+                image.decodermaxblock = len(content)
             # inside: a grey image may not be decoded before it is scaled
             return _centre_square(_to_grey(image))
     except ImageError:
@@ -99,6 +104,30 @@ def _check(image: Image.Image, path: str | Path) -> None:
         raise ImageError(f"{path}: an animation of {frames} frames; save one frame as a file.")
 
 
+def _join_data_chunks(png: bytes) -> bytes:
+    """The same PNG with one chunk of pixels instead of dozens; anything else comes back as it is.
+
+    The new chunk has no checksum: Pillow reads none there, the compressed data has its own.
+    """
+    if not png.startswith(_PNG):
+        return png
+    before, data, at = [_PNG], [], len(_PNG)
+    while at < len(png):
+        size, kind = int.from_bytes(png[at : at + 4], "big"), png[at + 4 : at + 8]
+        after = at + 12 + size
+        if after > len(png):
+            return png
+        if kind == b"IDAT":
+            data.append(png[at + 8 : after - 4])
+        elif data:
+            break
+        else:
+            before.append(png[at:after])
+        at = after
+    pixels = b"".join(data)
+    return b"".join((*before, len(pixels).to_bytes(4, "big"), b"IDAT", pixels, bytes(4), png[at:]))
+
+
 def _to_grey(image: Image.Image) -> Image.Image:
     upright = image
     if image.getexif().get(_ORIENTATION, 1) != 1:
@@ -107,6 +136,8 @@ def _to_grey(image: Image.Image) -> Image.Image:
         return _from_deep(np.asarray(upright))
     if upright.mode in ("LA", "RGBA", "PA") or "transparency" in upright.info:
         coloured = upright.convert("RGBA")
+        if coloured.getchannel("A").getextrema() == (255, 255):
+            return coloured.convert("L")
         black = Image.new("RGBA", coloured.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, coloured).convert("L")
     if upright.mode in ("1", "L"):
@@ -127,7 +158,7 @@ def _centre_square(grey: Image.Image) -> np.ndarray:
     shorter = min(width, height)
     size = (max(SIDE, width * SIDE // shorter), max(SIDE, height * SIDE // shorter))
     if size != grey.size:
-        grey = grey.resize(size, Image.Resampling.BILINEAR)
+        grey = grey.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
     if size == (SIDE, SIDE):
         return np.asarray(grey)
     left, top = (size[0] - SIDE) // 2, (size[1] - SIDE) // 2
