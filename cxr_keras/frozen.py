@@ -9,6 +9,7 @@ of the network is trained on them. A grid of learning rates and lengths shares o
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,24 +59,36 @@ def cut(model: keras.Model) -> FrozenPrefix | None:
 
     The cut is a single tensor on which alone everything after it depends.
     """
+    name = last_before(model, lambda layer: not layer.trainable_weights and not is_random(layer))
+    if name is None:
+        return None
+    tensor = model.get_layer(name).output
+    prefix = keras.Model(model.input, tensor)
+    return FrozenPrefix(prefix, tensor) if prefix.weights else None
+
+
+def last_before(model: keras.Model, fixed: Callable[[keras.Layer], bool]) -> str | None:
+    """The last layer whose output everything after it depends on, all up to it being `fixed`."""
     layers = {layer.name: layer for layer in model.layers}
     parents = {name: _sources(layer) for name, layer in layers.items()}  # inputs come first
     before: dict[str, set[str]] = {}
-    fixed: set[str] = set()
+    passed: set[str] = set()
     for name, sources in parents.items():
         before[name] = set(sources).union(*(before[source] for source in sources))
-        if _is_fixed(layers[name]) and before[name] <= fixed:
-            fixed.add(name)
-    for name in (name for name in reversed(parents) if name in fixed):
+        if fixed(layers[name]) and before[name] <= passed:
+            passed.add(name)
+    for name in (name for name in reversed(parents) if name in passed):
         inside = before[name] | {name}
         outside = [other for other in parents if other not in inside]
         bypassed = any(s in inside and s != name for other in outside for s in parents[other])
         if outside and not bypassed:
-            if not any(layers[layer].weights for layer in inside):
-                return None
-            tensor = layers[name].output
-            return FrozenPrefix(keras.Model(model.input, tensor), tensor)
+            return name
     return None
+
+
+def is_random(layer: keras.Layer) -> bool:
+    """Whether training gives another output for the same input, such as a dropout's."""
+    return getattr(layer, "seed_generator", None) is not None and getattr(layer, "rate", 1) > 0
 
 
 def stored_features(parts: FrozenPrefix, prepared: Prepared) -> np.ndarray:
@@ -120,12 +133,6 @@ def stored_features(parts: FrozenPrefix, prepared: Prepared) -> np.ndarray:
 def with_features(side: PreparedSplit, features: np.ndarray) -> FeatureSplit:
     """The same side of a split, with features in place of pixels."""
     return FeatureSplit(side.rows, features, side.index, side.truth)
-
-
-def _is_fixed(layer: keras.Layer) -> bool:
-    """Whether a layer gives the same output for the same input in every epoch."""
-    random = getattr(layer, "seed_generator", None) is not None and getattr(layer, "rate", 1) > 0
-    return not layer.trainable_weights and not random
 
 
 def _sources(layer: keras.Layer) -> list[str]:

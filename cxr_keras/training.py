@@ -12,12 +12,11 @@ import keras
 import numpy as np
 import pandas as pd
 
-from cxr_keras import artifacts, assessment, frozen, metrics, plots
+from cxr_keras import artifacts, assessment, metrics, plots
 from cxr_keras.callbacks import EpochSeed, ProgressLog, Recorder, StopOnNonFinite
 from cxr_keras.config import TrainConfig
 from cxr_keras.data import sampling
-from cxr_keras.data.loader import RadiographLoader
-from cxr_keras.data.preparation import Prepared, PreparedSplit, prepare
+from cxr_keras.data.preparation import Prepared, prepare
 from cxr_keras.epoch_metrics import EpochMetrics
 from cxr_keras.errors import RunError
 from cxr_keras.evaluation import (
@@ -31,15 +30,13 @@ from cxr_keras.evaluation import (
 from cxr_keras.kernels import keep_memory, native_kernels
 from cxr_keras.labels import LABELS
 from cxr_keras.losses import check_loss, get_loss
-from cxr_keras.models.blocks import LOGITS
 from cxr_keras.models.freezing import freeze
 from cxr_keras.models.registry import RANDOM, build_model, get_spec
 from cxr_keras.optimizers import adam
 from cxr_keras.progress import notice, progress_bar
 from cxr_keras.run_folder import check_folder, check_same_data, hold_folder, open_folder, run_info
 from cxr_keras.thresholds import choose_thresholds
-
-VALIDATION_BATCH = 64  # at least: without gradients there is room, and weights are read less often
+from cxr_keras.trained_part import TrainedPart, trained_part
 
 
 @dataclass(frozen=True)
@@ -122,10 +119,10 @@ def _train(
         folder / artifacts.HISTORY, folder / artifacts.CHECKPOINT, every=config.checkpoint_every
     )
     trained = time.time()
-    trainer = _trainer(network, config, prepared)
-    _fit(trainer, config, recorder, resume=resume)
+    part = trained_part(network, config, prepared)
+    _fit(part, config, recorder, resume=resume)
     seconds = time.time() - trained
-    return _finish(network, trainer, config, recorder, info, seconds=seconds, begun=begun)
+    return _finish(network, part, config, recorder, info, seconds=seconds, begun=begun)
 
 
 def _build(config: TrainConfig) -> keras.Model:
@@ -145,46 +142,17 @@ def _build(config: TrainConfig) -> keras.Model:
     return network
 
 
-@dataclass(frozen=True)
-class _Trainer:
-    """The part of a network that training runs: all of it, or what follows its frozen prefix.
-
-    Attributes:
-        logits: what is trained; the loss is taken on logits (see `blocks.sigmoid_head`).
-        probabilities: the same with the sigmoid, for evaluation.
-        sides: the splits, as inputs of the two.
-    """
-
-    logits: keras.Model
-    probabilities: keras.Model
-    sides: dict[str, PreparedSplit]
-
-
-def _trainer(network: keras.Model, config: TrainConfig, prepared: Prepared) -> _Trainer:
-    sides = {name: prepared.side(name) for name in sampling.SPLITS}
-    logits = network.get_layer(LOGITS).output
-    parts = frozen.cut(network) if config.feature_cache else None
-    if parts is None:
-        return _Trainer(keras.Model(network.input, logits), network, sides)
-    features = frozen.stored_features(parts, prepared)
-    for name, side in sides.items():
-        sides[name] = frozen.with_features(side, features)
-    return _Trainer(parts.rest(logits), parts.rest(network.output), sides)
-
-
-def _fit(trainer: _Trainer, config: TrainConfig, recorder: Recorder, *, resume: bool) -> None:
+def _fit(part: TrainedPart, config: TrainConfig, recorder: Recorder, *, resume: bool) -> None:
     """Train in place and leave the best weights in the network.
 
     The network itself is never compiled, so its file names no optimizer.
     """
-    model, sides = trainer.logits, trainer.sides
+    model, batches = part.logits, part.batches
     model.compile(
         optimizer=_optimizer(config),
-        loss=get_loss(config.loss, sides[sampling.TRAIN].truth),
+        loss=get_loss(config.loss, part.sides[sampling.TRAIN].truth),
         metrics=[EpochMetrics()],
     )
-    batches = RadiographLoader(sides[sampling.TRAIN], config.batch_size, seed=config.seed)
-    validation_batch = max(config.batch_size, VALIDATION_BATCH)
     done = 0
     if resume and recorder.checkpoint_file.exists():
         done = recorder.restore_checkpoint(model)
@@ -195,7 +163,7 @@ def _fit(trainer: _Trainer, config: TrainConfig, recorder: Recorder, *, resume: 
         with progress_bar(title, steps) as bar, native_kernels(model):
             model.fit(
                 batches,
-                validation_data=RadiographLoader(sides[sampling.VAL], validation_batch),
+                validation_data=part.validation,
                 epochs=config.epochs,
                 initial_epoch=done,
                 shuffle=False,
@@ -239,7 +207,7 @@ def _say_diverged(epoch: int, config: TrainConfig, recorder: Recorder) -> None:
 
 def _finish(
     network: keras.Model,
-    trainer: _Trainer,
+    part: TrainedPart,
     config: TrainConfig,
     recorder: Recorder,
     info: dict[str, Any],
@@ -248,8 +216,8 @@ def _finish(
     begun: float,
 ) -> Run:
     """Write the model, the figures and the test split's tables; then drop the checkpoint."""
-    folder, sides = config.run_folder, trainer.sides
-    val = frame_of(sides[sampling.VAL], predict_side(trainer.probabilities, sides[sampling.VAL]))
+    folder, sides = config.run_folder, part.sides
+    val = frame_of(sides[sampling.VAL], predict_side(part.probabilities, sides[sampling.VAL]))
     limits, sentences = choose_thresholds(*assessment.columns_of(val, LABELS), labels=LABELS)
     for sentence in sentences:
         notice(sentence)
@@ -264,7 +232,7 @@ def _finish(
     plots.save_figure(figure, folder / artifacts.LOSS_PLOT)
     test = sides[sampling.TEST]
     evaluation = write_evaluation(
-        frame_of(test, predict_side(trainer.probabilities, test)),
+        frame_of(test, predict_side(part.probabilities, test)),
         folder,
         thresholds=thresholds_of(card, CALIBRATED),
         base_rates=info["data"]["base_rates"],

@@ -7,12 +7,14 @@ import pytest
 import torch
 from torchvision_nets import original
 
-from cxr_keras import build_model, load_model, train
+from cxr_keras import build_model, load_model, lookahead, train
+from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import prepare
-from cxr_keras.frozen import cut, stored_features
+from cxr_keras.frozen import cut, stored_features, with_features
 from cxr_keras.kernels import native_kernels
 from cxr_keras.models.freezing import freeze
 from cxr_keras.models.registry import get_spec, list_models
+from cxr_keras.models.weights import Pretrained
 
 
 @pytest.fixture(scope="module")
@@ -56,23 +58,88 @@ def test_the_result_is_that_of_the_uncached_run(resnet_weights, phantoms, tmp_pa
     assert_same_result(cached, plain)
 
 
-def test_dropout_after_the_cut_sees_the_same_chances(phantoms, tmp_path):
-    """AlexNet's frozen classifier still drops out: the cut lies before it."""
+@pytest.fixture
+def dropout_net(tmp_path):
+    """A small AlexNet: a frozen convolution, then frozen dense layers behind dropouts."""
     from cxr_keras.models.registry import _REGISTRY, register_model
 
-    if "dropout_test_net" not in _REGISTRY:
+    names = {"conv1": "conv", "dense1": "first", "dense2": "second"}
+    pretrained = Pretrained("small-00000000.pth", names, "head")
 
-        @register_model(source="the tests", blocks=("conv1", "dense1"))
-        def dropout_test_net(x):
-            x = keras.layers.Conv2D(4, 7, strides=16, name="conv1")(x)
-            x = keras.layers.Flatten(name="flatten")(x)
-            x = keras.layers.Dropout(0.5, name="dropout1")(x)
-            return keras.layers.Dense(20, name="dense1")(x)
+    @register_model(source="the tests", blocks=tuple(names), pretrained=pretrained)
+    def dropout_net(x):
+        x = keras.layers.Conv2D(4, 7, strides=16, name="conv1")(x)
+        x = keras.layers.Flatten(name="flatten")(x)
+        x = keras.layers.Dropout(0.5, name="dropout1")(x)
+        x = keras.layers.Dense(40, activation="relu", name="dense1")(x)
+        x = keras.layers.Dropout(0.2, name="dropout2")(x)
+        return keras.layers.Dense(20, activation="relu", name="dense2")(x)
 
-    model = build_model("dropout_test_net")
-    freeze(model, get_spec("dropout_test_net"), pretrained=True, fine_tune=None)
-    assert cut(model).tensor.shape[1:] == model.get_layer("flatten").output.shape[1:]
-    _REGISTRY.pop("dropout_test_net")
+    random = torch.Generator().manual_seed(5)
+    shapes = {"conv": (4, 3, 7, 7), "first": (40, 784), "second": (20, 40)}
+    state = {}
+    for name, shape in shapes.items():
+        scale = float(np.prod(shape[1:])) ** -0.5
+        state[f"{name}.weight"] = torch.randn(shape, generator=random) * scale
+        state[f"{name}.bias"] = torch.zeros(shape[0])
+    torch.save(state, tmp_path / "small.pth")
+    yield "dropout_net", str(tmp_path / "small.pth")
+    del _REGISTRY["dropout_net"]
+
+
+def frozen_network(name, fine_tune=None):
+    model = build_model(name)
+    freeze(model, get_spec(name), pretrained=True, fine_tune=fine_tune)
+    return model
+
+
+@pytest.mark.parametrize("films_at_once", [256, 8])
+def test_frozen_layers_behind_a_dropout_train_as_in_the_plain_run(
+    dropout_net, phantoms, tmp_path, monkeypatch, films_at_once
+):
+    name, weights = dropout_net
+    monkeypatch.setattr(lookahead, "FILMS_AT_ONCE", films_at_once)
+    options = {"epochs": 2, "per_class": 3, "lr": 1e-2, "weights": weights}
+    options |= {"folder": str(tmp_path), "batch_size": 4}
+    ahead = train(name, phantoms, name="ahead", **options)
+    plain = train(name, phantoms, name="plain", feature_cache=False, **options)
+    assert_same_result(ahead, plain)
+
+
+def test_dropout_behind_the_cut_draws_anew_each_time(dropout_net, phantoms):
+    model = frozen_network(dropout_net[0])
+    parts = cut(model)
+    assert parts.tensor is model.get_layer("flatten").output
+    behind = lookahead.cut_dropout(model, parts)
+    assert behind.tensor is model.get_layer("dense2").output
+    side = prepare(phantoms, per_class=2).side("train")
+    features = np.random.default_rng(0).normal(size=(len(side.pixels), 784)).astype("float32")
+    loader = lookahead.LookaheadLoader(with_features(side, features), 8, behind.prefix, seed=1)
+    first, truth = loader[0]
+    np.testing.assert_array_equal(truth, RadiographLoader(side, 8, seed=1)[0][1])
+    loader.start_epoch(0)
+    assert not np.allclose(numbers(first), numbers(loader[0][0]))
+    fixed = lookahead.without_dropout(behind.prefix, with_features(side, features), 8)
+    plain = parts.rest(behind.tensor)(features[side.index], training=False)
+    np.testing.assert_allclose(fixed, numbers(plain), atol=1e-5)
+
+
+def test_nothing_runs_ahead_of_training_where_it_would_change_the_result():
+    def behind(**trains):
+        x = image = keras.Input((6,))
+        x = keras.layers.Dense(5, name="dense1", trainable=False)(x)
+        x = keras.layers.Dropout(0.5, name="dropout1")(x)
+        x = keras.layers.Dense(4, name="dense2", trainable=trains["dense2"])(x)
+        x = keras.layers.Dropout(trains["last_dropout"], name="dropout2")(x)
+        x = keras.layers.Dense(3, name="dense3", trainable=trains["dense3"])(x)
+        model = keras.Model(image, keras.layers.Dense(2, name="logits")(x))
+        found = lookahead.cut_dropout(model, cut(model))
+        return found and found.tensor.shape[1]
+
+    assert behind(dense2=False, last_dropout=0.5, dense3=False) == 3
+    assert behind(dense2=False, last_dropout=0.5, dense3=True) == 4
+    assert behind(dense2=True, last_dropout=0.5, dense3=True) is None  # a dropout draws later
+    assert behind(dense2=True, last_dropout=0.0, dense3=True) is None  # no weights to run ahead
 
 
 EXPECTED_CUTS = {

@@ -44,9 +44,8 @@ class RadiographLoader(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         """Batch number `index`, as arrays; on a GPU as tensors that are on their way there."""
-        chosen = self._order[index * self.batch_size : (index + 1) * self.batch_size]
-        inputs, truth = self.split.batch(chosen), self.split.truth[chosen]
-        return (_to_gpu(inputs), _to_gpu(truth)) if self._on_gpu else (inputs, truth)
+        chosen = self._places(index)
+        return self._move(self.split.batch(chosen)), self._move(self.split.truth[chosen])
 
     def on_epoch_end(self) -> None:
         """Shuffle for the next epoch."""
@@ -60,6 +59,14 @@ class RadiographLoader(keras.utils.PyDataset):
         else:
             rng = np.random.default_rng([self.seed, epoch])
             self._order = rng.permutation(len(self.split))
+
+    def _places(self, index: int) -> np.ndarray:
+        """Which samples of the split batch number `index` holds."""
+        return self._order[index * self.batch_size : (index + 1) * self.batch_size]
+
+    def _move(self, array: np.ndarray) -> Any:
+        """To where the network is."""
+        return _to_gpu(array) if self._on_gpu else array
 
 
 def _trains_on_gpu() -> bool:
