@@ -2,7 +2,8 @@
 
 The card is a member `card.json` of the `.keras` zip: labels, thresholds, what data the network
 was trained on and how. Beside it `trained_on.txt` lists the digests of the films it was trained
-on. Keras ignores both, so the file loads with a bare `load_model` anywhere.
+on, and `tuned_on.txt` of those that chose its epoch and thresholds. Keras ignores all three, so
+the file loads with a bare `load_model` anywhere.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from cxr_keras.paths import atomic_file, write_text
 if TYPE_CHECKING:
     import keras
 
-CARD_MEMBER, TRAINED_MEMBER = "card.json", "trained_on.txt"
+CARD_MEMBER, TRAINED_ON, TUNED_ON = "card.json", "trained_on.txt", "tuned_on.txt"
 CARD_FORMAT = "cxr-keras card 1"
 MODEL, HISTORY, PREDICTIONS = "model.keras", "history.csv", "predictions.csv"
 VAL_PREDICTIONS, RUN = "predictions_val.csv", "run.json"
@@ -96,7 +97,12 @@ class Card:
 
 
 def save_model(
-    model: keras.Model, card: Card, target: Path, *, trained_on: Iterable[str] = ()
+    model: keras.Model,
+    card: Card,
+    target: Path,
+    *,
+    trained_on: Iterable[str] = (),
+    tuned_on: Iterable[str] = (),
 ) -> None:
     """Write an uncompiled `model` and its card to `target` (a `.keras` path), atomically.
 
@@ -105,6 +111,7 @@ def save_model(
         card: what the file says about itself.
         target: the file.
         trained_on: digests of the films it was trained on, see `cache.pixel_digest`.
+        tuned_on: digests of the films that chose its epoch and thresholds.
     """
     with atomic_file(target) as temporary:
         archive = temporary.with_suffix(".keras")
@@ -112,8 +119,9 @@ def save_model(
             _save_network(model, archive)
             with zipfile.ZipFile(archive, "a") as file:
                 file.writestr(CARD_MEMBER, card.to_json())
-                listed = "\n".join(sorted(trained_on))
-                file.writestr(TRAINED_MEMBER, listed, compress_type=zipfile.ZIP_DEFLATED)
+                for member, digests in ((TRAINED_ON, trained_on), (TUNED_ON, tuned_on)):
+                    listed = "\n".join(sorted(digests))
+                    file.writestr(member, listed, compress_type=zipfile.ZIP_DEFLATED)
             archive.replace(temporary)
         finally:
             archive.unlink(missing_ok=True)
@@ -140,11 +148,11 @@ def replace_card(file: Path, card: Card) -> None:
         new.writestr(CARD_MEMBER, card.to_json())
 
 
-def read_trained_on(path: str | Path) -> frozenset[str] | None:
-    """Digests of the films that a model file was trained on; None where it does not say."""
+def read_films(path: str | Path, member: str) -> frozenset[str] | None:
+    """Digests of the films in a list of a model file, `TRAINED_ON` or `TUNED_ON`; None without."""
     try:
         with zipfile.ZipFile(find_model(path)) as archive:
-            return frozenset(archive.read(TRAINED_MEMBER).decode("ascii").split())
+            return frozenset(archive.read(member).decode("ascii").split())
     except KeyError:
         return None
 

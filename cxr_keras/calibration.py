@@ -56,7 +56,10 @@ class Scaling:
         if given.ndim != 2 or given.shape[1] != number:
             raise DataError(f"Scaling takes (n_samples, {number}). Received: {given.shape}.")
         if not ((given >= 0) & (given <= 1)).all():
-            raise DataError("Probabilities must lie in 0…1; they hold NaN or other values.")
+            raise DataError(
+                "Probabilities must lie in 0…1; they hold NaN or other values. Give the network's "
+                "outputs, not logits."
+            )
         if self.method == "none":
             return given
         slope, shift = np.array(self.slope), np.array(self.shift)

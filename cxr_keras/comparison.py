@@ -37,7 +37,9 @@ def compare(
     table_a, table_b = _predictions(run_a), _predictions(run_b)
     labels = [n for n in assessment.labels_of(table_a) if n in assessment.labels_of(table_b)]
     if not labels:
-        raise DataError(f"{run_a} and {run_b} have no label in common.")
+        raise DataError(
+            f"{run_a} and {run_b} have no label in common. Name two that predict the same labels."
+        )
     both = table_a[[IMAGE]].merge(table_b[[IMAGE]], on=IMAGE)[IMAGE]
     if both.empty:
         raise DataError(

@@ -17,6 +17,7 @@ from cxr_keras.data.nih import IMAGE
 from cxr_keras.errors import RunError
 from cxr_keras.evaluation import CALIBRATED, Evaluation, thresholds_of, write_evaluation
 from cxr_keras.labels import LABELS
+from cxr_keras.paths import atomic_folder
 from cxr_keras.progress import notice
 from cxr_keras.run_folder import make_folder
 from cxr_keras.thresholds import choose_thresholds
@@ -78,24 +79,28 @@ def ensemble(
     settings = {"model": "ensemble", "members": described, "weighted": weighted}
     card = dataclasses.replace(first, thresholds=limits, settings=settings)
     network = _network(members, weights)
-    trained_on = frozenset[str]().union(
-        *(artifacts.read_trained_on(member.folder) or () for member in members)
+    trained_on, tuned_on = (
+        frozenset[str]().union(*(artifacts.read_films(m.folder, member) or () for m in members))
+        for member in (artifacts.TRAINED_ON, artifacts.TUNED_ON)
     )
-    make_folder(target)
-    artifacts.save_model(network, card, target / artifacts.MODEL, trained_on=trained_on)
-    assessment.write_table(val, target / artifacts.VAL_PREDICTIONS)
-    result = write_evaluation(
-        test,
-        target,
-        thresholds=thresholds_of(card, CALIBRATED),
-        base_rates=first.data.get("base_rates"),
-        resamples=resamples,
-        sentence=first.notice,
-    )
-    info = {"status": "done", "notice": first.notice, "settings": settings, "data": first.data}
-    info["thresholds"] = result.assessment.thresholds
-    artifacts.write_run(target, info)
-    return result
+    make_folder(target.parent, exist_ok=True)
+    with atomic_folder(target) as new:  # whole or not at all
+        artifacts.save_model(
+            network, card, new / artifacts.MODEL, trained_on=trained_on, tuned_on=tuned_on
+        )
+        assessment.write_table(val, new / artifacts.VAL_PREDICTIONS)
+        result = write_evaluation(
+            test,
+            new,
+            thresholds=thresholds_of(card, CALIBRATED),
+            base_rates=first.data.get("base_rates"),
+            resamples=resamples,
+            sentence=first.notice,
+        )
+        info = {"status": "done", "notice": first.notice, "settings": settings, "data": first.data}
+        info["thresholds"] = result.assessment.thresholds
+        artifacts.write_run(new, info)
+    return dataclasses.replace(result, folder=target)
 
 
 def _read_member(folder: Path) -> _Member:

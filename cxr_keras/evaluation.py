@@ -88,8 +88,7 @@ def evaluate(
         notice("The data has changed since this network was trained: the split may differ.")
     side = prepared.side(split)
     refuse_trained_on(file, side, force=force)
-    if split in (sampling.VAL, "all"):
-        notice("The validation split chose this network's epoch and thresholds: it flatters them.")
+    _say_tuned_on(file, side)
     predictions = frame_of(side, card.probabilities(predict_side(model, side)), card.labels)
     if out is None:
         parts = [] if own else [prepared.root.name]
@@ -133,7 +132,10 @@ def evaluate_predictions(
     table = assessment.read_predictions(source)
     repeated = table.loc[table[IMAGE].duplicated(), IMAGE]
     if len(repeated):
-        raise DataError(f"{source} has {len(repeated):,} images twice, such as {repeated.iloc[0]}.")
+        raise DataError(
+            f"{source} has {len(repeated):,} images twice, such as {repeated.iloc[0]}. Keep one "
+            "row an image."
+        )
     known, notices = nih.read_label_table(Path(truth))
     for sentence in notices:
         notice(sentence)
@@ -182,7 +184,10 @@ def predict_side(model: Any, side: PreparedSplit) -> np.ndarray:
     from cxr_keras.kernels import keep_memory, native_kernels
 
     keep_memory()
-    with progress_bar("Running the network", len(side)) as bar, native_kernels(model):
+    with (
+        progress_bar("Running the network", len(side)) as bar,
+        native_kernels(model, inference=True),
+    ):
         for start in range(0, len(side), BATCH_SIZE):
             inputs = side.batch(slice(start, start + BATCH_SIZE))
             result[start : start + len(inputs)] = model.predict_on_batch(inputs)
@@ -231,10 +236,9 @@ def refuse_trained_on(file: Path, side: PreparedSplit, *, force: bool) -> None:
     Raises:
         DataError: it was.
     """
-    trained_on = artifacts.read_trained_on(file)
-    if trained_on is None:
+    count = _count_films(file, artifacts.TRAINED_ON, side)
+    if count is None:
         notice(f"{file} does not say which films it was trained on: some may be among these.")
-    count = int(side.rows["digest"].isin(trained_on or ()).sum())
     if not count:
         return
     share = f"{count:,} of these {len(side):,} images"
@@ -244,3 +248,19 @@ def refuse_trained_on(file: Path, side: PreparedSplit, *, force: bool) -> None:
             "by heart. Choose another --split, or give --force."
         )
     notice(f"The network was trained on {share}: the numbers flatter it.")
+
+
+def _say_tuned_on(file: Path, side: PreparedSplit) -> None:
+    """Say it if films of `side` were in the network's validation split, here or elsewhere."""
+    count = _count_films(file, artifacts.TUNED_ON, side)
+    if count:
+        notice(
+            f"{count:,} of these {len(side):,} images chose this network's epoch and thresholds: "
+            "they flatter it."
+        )
+
+
+def _count_films(file: Path, member: str, side: PreparedSplit) -> int | None:
+    """How many films of `side` are in a list of a model file; None if it has no such list."""
+    listed = artifacts.read_films(file, member)
+    return None if listed is None else int(side.rows["digest"].isin(listed).sum())

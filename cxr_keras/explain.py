@@ -75,10 +75,12 @@ def save_overlay(pixels: np.ndarray, heat: np.ndarray, target: Path, *, title: s
 def _last_convolutional_layer(model: keras.Model) -> Any:
     """The last layer before pooling and flattening whose output still is a map."""
     pooling = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
-    for layer in reversed(model.layers):
-        if len(getattr(layer.output, "shape", ())) == 4 and not isinstance(layer, pooling):
-            return layer
-    raise ModelError(f"{model.name} has no convolutional layer to explain.")
+    convolutions = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+    if any(isinstance(layer, convolutions) for layer in model.layers):
+        for layer in reversed(model.layers):
+            if len(getattr(layer.output, "shape", ())) == 4 and not isinstance(layer, pooling):
+                return layer
+    raise ModelError(f"{model.name} has no convolutional layer to explain. Leave --heatmaps out.")
 
 
 def _to_film(heat: np.ndarray) -> np.ndarray:

@@ -23,19 +23,26 @@ _KEPT_BYTES = 1 << 30
 
 
 @contextmanager
-def native_kernels(model: keras.Model) -> Iterator[None]:
+def native_kernels(model: keras.Model, *, inference: bool = False) -> Iterator[None]:
     """Within the body, `model` runs on torch's kernels, training and not.
 
     Its numbers are Keras's up to float rounding, running statistics included. A layer that no
     kernel fits is left as it is; other backends are left alone.
+
+    Args:
+        model: the network.
+        inference: nothing is trained in the body, so a convolution also does the work of the
+            batch normalisation behind it, by its weights.
     """
     replaced = []
     if keras.backend.backend() == "torch":
-        for layer in _all_layers(model):
-            call = _kernel_for(layer)
-            if call is not None:
-                layer.call = partial(call, layer)
-                replaced.append(layer)
+        layers = list(_all_layers(model))
+        calls = {layer: call for layer in layers if (call := _kernel_for(layer)) is not None}
+        if inference:
+            calls |= _folded(calls)
+        for layer, call in calls.items():
+            layer.call = partial(call, layer)
+            replaced.append(layer)
     try:
         yield
     finally:
@@ -108,12 +115,37 @@ def _channels_last(maps: Any) -> Any:
     return maps.permute(0, 2, 3, 1)
 
 
-def _convolution(layer: Any, inputs: Any) -> Any:
+def _folded(calls: dict[Any, Callable[..., Any]]) -> dict[Any, Callable[..., Any]]:
+    """Calls of convolutions whose one follower is a batch normalisation, and of the followers."""
+    result: dict[Any, Callable[..., Any]] = {}
+    for layer, call in calls.items():
+        followers = {node.operation for node in layer._outbound_nodes}
+        if call is not _convolution or len(followers) != 1 or layer.compute_dtype != "float32":
+            continue
+        norm = followers.pop()
+        if calls.get(norm) is _batch_norm and len(norm._inbound_nodes) == 1:
+            scale = norm.gamma.value * (norm.moving_variance.value + norm.epsilon).rsqrt()
+            shift = norm.beta.value - norm.moving_mean.value * scale
+            bias = layer.bias.value * scale + shift if layer.use_bias else shift
+            weights = (layer.kernel.value * scale).detach(), bias.detach()
+            result[layer] = partial(_convolution, weights=weights)
+            result[norm] = _nothing
+    return result
+
+
+def _nothing(layer: Any, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+    return inputs
+
+
+def _convolution(layer: Any, inputs: Any, weights: tuple[Any, Any] | None = None) -> Any:
+    """`weights` replace the layer's own kernel and bias."""
     import torch
 
-    kernel = keras.ops.convert_to_tensor(layer.kernel).permute(3, 2, 0, 1)
+    own = layer.kernel, layer.bias if layer.use_bias else None
+    kernel, bias = weights or own
+    kernel = keras.ops.convert_to_tensor(kernel).permute(3, 2, 0, 1)
     kernel = kernel.contiguous(memory_format=torch.channels_last)
-    bias = keras.ops.convert_to_tensor(layer.bias) if layer.use_bias else None
+    bias = None if bias is None else keras.ops.convert_to_tensor(bias)
     pad = [size // 2 if layer.padding == "same" else 0 for size in layer.kernel_size]
     maps = torch.nn.functional.conv2d(_channels_first(inputs), kernel, bias, layer.strides, pad)
     return _channels_last(maps)

@@ -131,9 +131,12 @@ def checked(truth: ArrayLike, probability: ArrayLike, number: int) -> tuple[np.n
     if not len(truth):
         raise DataError("There is no sample to measure. Name a split or folder with images.")
     if not np.isin(truth, (0.0, 1.0)).all():
-        raise DataError("Truth must be 0 or 1 everywhere; it holds other values.")
+        raise DataError("Truth must be 0 or 1 everywhere; it holds other values. Mend the table.")
     if not np.isfinite(probability).all() or probability.min() < 0 or probability.max() > 1:
-        raise DataError("Probabilities must lie in 0…1; they hold NaN, infinite or other values.")
+        raise DataError(
+            "Probabilities must lie in 0…1; they hold NaN, infinite or other values. Give "
+            "sigmoids, not logits."
+        )
     return truth.astype(bool), probability
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from cxr_keras import artifacts
 from cxr_keras.data.images import find_image_files, read_image
 from cxr_keras.data.parallel import threaded_map
 from cxr_keras.errors import DataError, ImageError
 from cxr_keras.labels import NO_FINDING
+from cxr_keras.paths import atomic_file
 from cxr_keras.progress import notice, progress_bar
 
 BATCH_SIZE = 16
@@ -45,6 +48,7 @@ def predict(
     run: str | Path,
     paths: Sequence[str | Path],
     *,
+    csv_file: str | Path | None = None,
     heatmaps: str | Path | None = None,
     resolve_no_finding: bool = False,
 ) -> list[Prediction]:
@@ -53,6 +57,8 @@ def predict(
     Args:
         run: a run folder or a `.keras` file.
         paths: PNG or JPEG files and folders of them, searched to any depth.
+        csv_file: write a row an image to it: path, findings ("A|B"), prob_<label>…, error. What
+            ends the work early leaves the rows so far in <name>.partial.csv.
         heatmaps: a folder to write Grad-CAM overlays to, one a called label
             (the most probable label where none is called).
         resolve_no_finding: drop "No Finding" where a finding is called too, which it excludes.
@@ -64,6 +70,7 @@ def predict(
     Raises:
         ModelError: the model cannot be used.
         DataError: a path does not exist, or there is no image in all of them.
+        CxrError: a file cannot be written.
     """
     file = artifacts.find_model(run)
     card = artifacts.read_card(file)
@@ -78,16 +85,22 @@ def predict(
 
     keep_memory()
     rows = []
-    with progress_bar("Reading radiographs", len(files)) as bar, native_kernels(model):
+    target = nullcontext(lambda row: None) if csv_file is None else _csv_rows(csv_file, card)
+    with (
+        target as write,
+        progress_bar("Reading radiographs", len(files)) as bar,
+        native_kernels(model, inference=True),
+    ):
         for row in predict_files(model, files, card=card):
             if resolve_no_finding and len(row.findings) > 1:  # a finding stands beside it
                 stand = tuple(name for name in row.findings if name != NO_FINDING)
                 row = dataclasses.replace(row, findings=stand)
-            rows.append(row)
             if heatmaps is not None and not row.error:
                 _write_heatmaps(model, row, card, Path(heatmaps))
+            write(row)
+            rows.append(dataclasses.replace(row, pixels=None))
             bar.advance()
-    return [Prediction(r.path, r.probabilities, r.findings, r.error) for r in rows]
+    return rows
 
 
 def find_files(paths: Sequence[str | Path]) -> list[Path]:
@@ -136,18 +149,6 @@ def predict_files(
                 yield _row(path, film, next(results), card)
 
 
-def to_frame(rows: Sequence[Prediction], labels: Sequence[str]) -> pd.DataFrame:
-    """The rows as `--csv` writes them: path, findings ("A|B"), prob_<label>…, error."""
-    return pd.DataFrame(
-        [
-            {"path": str(row.path), "findings": "|".join(row.findings)}
-            | {f"prob_{label}": row.probabilities.get(label) for label in labels}
-            | {"error": row.error}
-            for row in rows
-        ]
-    )
-
-
 def to_records(rows: Sequence[Prediction]) -> list[dict[str, Any]]:
     """The rows as `--json` prints them."""
     return [
@@ -159,6 +160,35 @@ def to_records(rows: Sequence[Prediction]) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
+
+
+@contextmanager
+def _csv_rows(target: str | Path, card: artifacts.Card) -> Iterator[Callable[[Prediction], None]]:
+    """Yield what writes a row. The file gets its name at the end, "partial" in it if cut short."""
+    target = Path(target)
+    partial = target.with_suffix(f".partial{target.suffix}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    done = 0
+    with atomic_file(target) as temporary:
+        try:
+            with temporary.open("w", buffering=1, encoding="utf-8", newline="") as file:
+                lines = csv.writer(file, lineterminator="\n")
+                names = [f"prob_{label}" for label in card.labels]
+                lines.writerow(["path", "findings", *names, "error"])
+
+                def write(row: Prediction) -> None:
+                    nonlocal done
+                    values = [row.probabilities.get(label) for label in card.labels]
+                    cells = ["" if value is None else f"{value:.6g}" for value in values]
+                    lines.writerow([row.path, "|".join(row.findings), *cells, row.error])
+                    done += 1
+
+                yield write
+        except BaseException:
+            if done:
+                os.replace(temporary, partial)
+                notice(f"{done:,} rows are kept in {partial}.")
+            raise
 
 
 def _row(path: Path, film: np.ndarray, values: np.ndarray, card: artifacts.Card) -> Prediction:

@@ -20,6 +20,7 @@ from cxr_keras.evaluation import (
     write_evaluation,
 )
 from cxr_keras.progress import notice
+from cxr_keras.run_folder import hold_folder
 from cxr_keras.thresholds import choose_thresholds
 
 
@@ -47,6 +48,7 @@ def calibrate(
     Raises:
         ModelError, DataError: the network or the data cannot be used, or the data has changed, so
             that its validation split is not the one that the network left out of training.
+        RunError: another process works in the run folder.
     """
     file = artifacts.find_model(run)
     card = artifacts.read_card(file)
@@ -73,19 +75,20 @@ def calibrate(
     tested = frame_of(test, card.probabilities(predict_side(model, test)), card.labels)
     folder = artifacts.results_folder(file)
     folder.mkdir(parents=True, exist_ok=True)
-    artifacts.replace_card(file, card)
-    result = write_evaluation(
-        tested,
-        folder,
-        thresholds=thresholds_of(card, CALIBRATED),
-        base_rates=card.data.get("base_rates"),
-        resamples=resamples,
-        sentence=card.notice,
-    )
-    assessment.write_table(
-        frame_of(val, probability, card.labels), folder / artifacts.VAL_PREDICTIONS
-    )
-    _update_run(folder, result, method=method, sensitivity=sensitivity)
+    with hold_folder(folder):
+        artifacts.replace_card(file, card)
+        result = write_evaluation(
+            tested,
+            folder,
+            thresholds=thresholds_of(card, CALIBRATED),
+            base_rates=card.data.get("base_rates"),
+            resamples=resamples,
+            sentence=card.notice,
+        )
+        assessment.write_table(
+            frame_of(val, probability, card.labels), folder / artifacts.VAL_PREDICTIONS
+        )
+        _update_run(folder, result, method=method, sensitivity=sensitivity)
     return result
 
 

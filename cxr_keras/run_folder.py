@@ -62,13 +62,13 @@ def open_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
 
 @contextmanager
 def hold_folder(folder: Path) -> Iterator[None]:
-    """Keep other trainings out of a run folder while the body runs; a killed one lets go.
+    """Keep other processes out of a run folder while the body runs; a killed one lets go.
 
     The lock is on the folder itself, so it leaves no file. Where there are no such locks
     (Windows) nothing is held.
 
     Raises:
-        RunError: another process trains in it.
+        RunError: another process works in it.
     """
     if sys.platform == "win32":
         yield
@@ -84,7 +84,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
 
 
 def _lock(handle: int, folder: Path) -> None:
-    held = f"Another process is training in {folder}. Wait for it, or give --name for another."
+    held = f"Another process is working in {folder}. Wait for it, or give --name for another."
     try:
         if sys.platform != "win32":
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -132,7 +132,10 @@ def _check_same_run(folder: Path, config: TrainConfig) -> None:
         return  # stopped before anything was written
     before = artifacts.read_run(folder)
     if before.get("status") == "done":
-        raise RunError(f"The run {folder} is finished; there is nothing to resume.")
+        raise RunError(
+            f"The run {folder} is finished; there is nothing to resume. Give --overwrite to train "
+            "it again, or --name for another."
+        )
     now = config.settings()
     old = before.get("settings", {})
     changed = [

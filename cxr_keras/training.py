@@ -224,8 +224,13 @@ def _finish(
     card = artifacts.Card(
         thresholds=limits, data=info["data"], settings=info["settings"], notice=info["notice"]
     )
-    trained_on = sides[sampling.TRAIN].rows["digest"]
-    artifacts.save_model(network, card, folder / artifacts.MODEL, trained_on=trained_on)
+    artifacts.save_model(
+        network,
+        card,
+        folder / artifacts.MODEL,
+        trained_on=sides[sampling.TRAIN].rows["digest"],
+        tuned_on=sides[sampling.VAL].rows["digest"],
+    )
     assessment.write_table(val, folder / artifacts.VAL_PREDICTIONS)
     history = recorder.history_frame()
     figure = plots.loss_figure(history, title=folder.name, loss=config.loss, note=card.notice)

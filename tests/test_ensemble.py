@@ -1,7 +1,10 @@
 """Ensembles, and thresholds and scaling chosen anew."""
 
 import json
+import resource
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -73,6 +76,21 @@ def test_heat_maps_of_an_ensemble_are_refused_in_a_sentence(both, phantoms, tmp_
         predict(both.folder, [film], heatmaps=tmp_path)
 
 
+@pytest.mark.slow
+def test_a_disk_that_fills_leaves_no_half_made_ensemble(run, second, tmp_path):
+    command = [sys.executable, "-m", "cxr_keras", "ensemble", run.folder, second.folder]
+    limit = (run.folder / "model.keras").stat().st_size + 2000  # the ensemble holds two
+    result = subprocess.run(
+        [*map(str, command), "--name", "both", "--output-dir", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert result.returncode == 1
+    assert "cannot be written (File too large). Make room" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_cannot_be_averaged_is_refused(run, second, phantoms, tiny_model, tmp_path):
     with pytest.raises(CxrError, match=r"needs two runs or more\. Received: 1"):
         ensemble([run.folder], name="x", folder=tmp_path)
@@ -109,7 +127,10 @@ def test_thresholds_for_a_sensitivity_go_into_the_card(run, copy, phantoms):
     assert info["calibration"]["sensitivity"] == 1.0
     for a, b in zip(before, load_model(copy).get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert artifacts.read_trained_on(copy) == artifacts.read_trained_on(run.folder)
+    assert all(
+        artifacts.read_films(copy, member) == artifacts.read_films(run.folder, member)
+        for member in (artifacts.TRAINED_ON, artifacts.TUNED_ON)
+    )
 
 
 @pytest.mark.parametrize("method", [pytest.param("temperature", marks=pytest.mark.slow), "platt"])

@@ -58,8 +58,10 @@ def test_images_it_was_trained_on_are_refused_unless_forced(run, capsys, tmp_pat
     )
 
 
-def test_a_renamed_copy_of_a_training_image_is_known_again(run, phantoms, tmp_path):
-    """By its pixels, not its name, and in a data folder that the card does not know."""
+def test_renamed_copies_of_training_and_validation_images_are_known(
+    run, phantoms, tmp_path, capsys
+):
+    """By their pixels, not their names, and in a data folder that the card does not know."""
     copy = tmp_path / "copy"
     shutil.copytree(phantoms / "images", copy / "images")
     table = pd.read_csv(phantoms / TABLE, dtype=str, index_col=False)
@@ -69,6 +71,9 @@ def test_a_renamed_copy_of_a_training_image_is_known_again(run, phantoms, tmp_pa
     table.to_csv(copy / TABLE, index=False)
     with pytest.raises(CxrError, match="The network was trained on"):
         evaluate(run.folder, copy, split="all", out=tmp_path / "out")
+    evaluate(run.folder, copy, split="all", out=tmp_path / "out", force=True, resamples=0)
+    size = run.info["data"]["sizes"]["val"]
+    assert f"{size} of these 40 images chose this network's epoch" in capsys.readouterr().err
 
 
 def test_predictions_alone_give_the_same_tables(run, phantoms, tmp_path):
@@ -182,7 +187,7 @@ def test_a_file_that_does_not_say_what_it_was_trained_on_is_called_out(run, tmp_
     bare = tmp_path / "bare.keras"
     with zipfile.ZipFile(run.folder / "model.keras") as old, zipfile.ZipFile(bare, "w") as new:
         for name in old.namelist():
-            if name != artifacts.TRAINED_MEMBER:
+            if name != artifacts.TRAINED_ON:
                 new.writestr(name, old.read(name))
     evaluate(bare, resamples=0)
     assert "does not say which films it was trained on" in capsys.readouterr().err
@@ -205,11 +210,10 @@ def test_columns_follow_the_cards_labels(run, tmp_path):
 
 def test_what_predict_wrote_can_be_measured(run, phantoms, tmp_path):
     from cxr_keras import predict
-    from cxr_keras.prediction import to_frame
 
     (tmp_path / "bad.png").write_bytes(b"junk")
-    rows = predict(run.folder, [phantoms / "images", tmp_path / "bad.png"])
-    to_frame(rows, LABELS).to_csv(tmp_path / "f.csv", index=False)
+    films = [phantoms / "images", tmp_path / "bad.png"]
+    rows = predict(run.folder, films, csv_file=tmp_path / "f.csv")
     result = evaluate_predictions(tmp_path / "f.csv", phantoms / TABLE, resamples=0)
     assert result.assessment.images == len(rows) - 1
     assert result.folder == tmp_path / "f-evaluation"

@@ -227,3 +227,17 @@ def test_native_kernels_is_put_back_and_leaves_no_trace():
         assert model.get_config() == before
     assert all("call" not in vars(layer) for layer in model.layers)
     assert {spec.name for spec in list_models()} >= {"resnet_custom"}
+
+
+@pytest.mark.parametrize("name", ["resnet_custom", "densenet_custom", "resnet18"])
+def test_a_convolution_does_the_work_of_its_normalisation_when_nothing_trains(name):
+    model, rng = build_model(name), np.random.default_rng(3)
+    norms = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
+    for layer in norms:
+        layer.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in layer.get_weights()])
+    plain = numbers(model(pixels()))
+    with native_kernels(model, inference=True):
+        folded = [layer for layer in norms if layer.call.func.__name__ == "_nothing"]
+        assert folded
+        np.testing.assert_allclose(numbers(model(pixels())), plain, atol=1e-5)
+    np.testing.assert_array_equal(numbers(model(pixels())), plain)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_keras import artifacts, load_model, predict, train
+from cxr_keras import artifacts, calibrate, load_model, predict, train
 from cxr_keras.errors import CxrError, ModelError, RunError
 
 SETPRIV = shutil.which("setpriv")
@@ -94,6 +94,38 @@ def test_a_disk_that_fills_under_the_phantoms(tmp_path):
     result = cxr("phantom", tmp_path / "new", "--count", 2, limit=10_000)
     assert_one_sentence(result, "Phantoms cannot be written to", "on a disk with room")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_under_the_feature_store(phantoms, tmp_path):
+    from torchvision_nets import original
+
+    torch = pytest.importorskip("torch")
+    torch.save(original("resnet18").state_dict(), tmp_path / "resnet18.pth")
+    cache = tmp_path / "cache"
+    assert cxr("prepare", phantoms, CXR_KERAS_CACHE=str(cache)).returncode == 0
+    options = ["train", "resnet18", "--data", phantoms, "--weights", tmp_path / "resnet18.pth"]
+    options += ["--epochs", 1, "--output-dir", tmp_path]
+    full = cxr(*options, limit=60_000, CXR_KERAS_CACHE=str(cache))
+    assert_one_sentence(full, str(cache / "features"), "Make room", "--no-feature-cache does")
+    assert not [path for path in (cache / "features").iterdir() if path.is_dir()]
+    again = cxr(*options, "--resume", CXR_KERAS_CACHE=str(cache))
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_under_the_checkpoint_leaves_the_old_one_whole(phantoms, tmp_path):
+    options = ["train", "resnet_custom", "--data", str(phantoms), "--epochs", "3", "--name", "r"]
+    options += ["--checkpoint-every", "1", "--output-dir", str(tmp_path)]
+    file = tmp_path / "r" / "checkpoint.npz"
+    killed_when([sys.executable, "-m", "cxr_keras", *options], file.exists, dict(os.environ))
+    before = file.read_bytes()
+    full = cxr(*options, "--resume", limit=len(before) // 2)
+    assert_one_sentence(full, "checkpoint.npz cannot be written (File too large). Make room")
+    assert file.read_bytes() == before
+    again = cxr(*options, "--resume")
+    assert again.returncode == 0, again.stderr
+    assert list(pd.read_csv(tmp_path / "r" / "history.csv")["epoch"]) == [1, 2, 3]
 
 
 # --- rights -------------------------------------------------------------------------------------
@@ -227,6 +259,32 @@ BAD_MODELS = {
         lambda run, path: rebuilt(run.folder / "model.keras", path, **{"card.json": "[1]"}),
         "holds a card that cannot be read",
     ),
+    "with a card of other diseases": (
+        lambda run, path: rebuilt(
+            run.folder / "model.keras",
+            path,
+            **{"card.json": card_of(run, labels=["Cold", "Flu"], thresholds=[0.5, 0.5])},
+        ),
+        "its labels are not those of ChestX-ray14",
+    ),
+    "with a card of thresholds beyond 1": (
+        lambda run, path: rebuilt(
+            run.folder / "model.keras", path, **{"card.json": card_of(run, thresholds=[1.5] * 15)}
+        ),
+        "its thresholds are not numbers in 0…1",
+    ),
+    "with a card of impossible scaling": (
+        lambda run, path: rebuilt(
+            run.folder / "model.keras",
+            path,
+            **{
+                "card.json": card_of(
+                    run, scaling={"method": "platt", "slope": [-1.0] * 15, "shift": [0.0] * 15}
+                )
+            },
+        ),
+        "slopes must be finite and above 0",
+    ),
     "with a card of other thresholds": (
         lambda run, path: rebuilt(
             run.folder / "model.keras", path, **{"card.json": card_of(run, thresholds=[0.5])}
@@ -307,8 +365,10 @@ def test_two_trainings_of_one_name_do_not_harm_each_other(
     assert other.stdout.readline() == "held\n"
     before = (folder / "model.keras").read_bytes()
     for how in ("overwrite", "resume"):
-        with pytest.raises(RunError, match="Another process is training in"):
+        with pytest.raises(RunError, match="Another process is working in"):
             train(tiny_model, phantoms, **options, **{how: True})
+    with pytest.raises(RunError, match="Another process is working in"):
+        calibrate(folder, resamples=0)
     assert (folder / "model.keras").read_bytes() == before
     other.kill()
     other.wait()
@@ -410,7 +470,9 @@ def test_ctrl_c_ends_at_once_with_130_and_keeps_what_was_done(run, phantoms, tmp
             assert process.poll() is None
             time.sleep(0.01)
     else:
-        time.sleep(7)  # the network is loaded by then; sooner or later, the promise is the same
+        while not any(path.read_text().count("\n") > 20 for path in tmp_path.glob(".f.csv.*")):
+            assert process.poll() is None
+            time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=10)
     assert process.returncode == 130, said
@@ -418,6 +480,12 @@ def test_ctrl_c_ends_at_once_with_130_and_keeps_what_was_done(run, phantoms, tmp
     assert "Traceback" not in said
     assert not (tmp_path / "f.csv").exists()
     assert not list(own.glob("*/.*.tmp"))
+    if job == "predict":
+        kept = pd.read_csv(tmp_path / "f.partial.csv")
+        assert 20 <= len(kept) < len(names)
+        assert list(kept["path"]) == [str(films / name) for name in names[: len(kept)]]
+        assert f"{len(kept):,} rows are kept in" in said
+        assert not list(tmp_path.glob(".f.csv.*"))
     if job == "train":
         folder = tmp_path / "saved_models" / "resnet_custom-ep500-lr0.0005"
         assert len(pd.read_csv(folder / "history.csv")) >= 1

@@ -165,7 +165,12 @@ def ensemble(runs: tuple[Path, ...], **options: Any) -> None:
 @click.command()
 @click.argument("run", type=RUN)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a row an image to it; Ctrl-C leaves the rows so far in NAME.partial.csv.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 @click.option("--heatmaps", type=FOLDER, help="Write Grad-CAM overlays into this folder.")
 @click.option(
@@ -174,10 +179,8 @@ def ensemble(runs: tuple[Path, ...], **options: Any) -> None:
 def predict(
     run: Path,
     paths: tuple[Path, ...],
-    csv_file: Path | None,
     as_json: bool,
-    heatmaps: Path | None,
-    resolve_no_finding: bool,
+    **options: Any,
 ) -> None:
     """Predict images, and all images in folders, with RUN (a run folder or .keras file).
 
@@ -188,16 +191,9 @@ def predict(
       cxr-keras predict saved_models/alexnet_custom-ep30-lr0.0005 my_xrays/ --csv findings.csv
     """
     from cxr_keras import prediction
-    from cxr_keras.artifacts import read_card
-    from cxr_keras.paths import atomic_file
     from cxr_keras.tables import text_table
 
-    rows = prediction.predict(run, paths, heatmaps=heatmaps, resolve_no_finding=resolve_no_finding)
-    if csv_file is not None:
-        csv_file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(csv_file) as temporary:
-            frame = prediction.to_frame(rows, read_card(run).labels)
-            frame.to_csv(temporary, index=False, float_format="%.6g")
+    rows = prediction.predict(run, paths, **options)
     if as_json:
         click.echo(json.dumps(prediction.to_records(rows), indent=1))
     else:

@@ -93,26 +93,26 @@ def _key(paths: Sequence[str | Path]) -> str:
 
 
 def _write(folder: Path, paths: list[Path]) -> None:
-    def decode(path: Path) -> np.ndarray | ImageError:
+    def decode(path: Path) -> tuple[bytes, str, str]:
+        """Pixels, their digest, and why there are none."""
         try:
-            return read_image(path)
+            film = read_image(path)
         except ImageError as error:
-            return error
+            return bytes(SIDE * SIDE), "", str(error)
+        return film.tobytes(), pixel_digest(film), ""
 
-    digests, errors = [""] * len(paths), [""] * len(paths)
-    nothing = np.zeros((SIDE, SIDE), "uint8")
+    digests: list[str] = []
+    errors: list[str] = []
     with (
         row_writer(folder / _PIXELS, (len(paths), SIDE, SIDE), "uint8") as file,
         progress_bar("Decoding radiographs", len(paths)) as bar,
     ):
-        for row, film in enumerate(threaded_map(decode, paths)):
-            if isinstance(film, ImageError):
-                errors[row] = str(film)
+        for pixels, digest, error in threaded_map(decode, paths):
+            digests.append(digest)
+            errors.append(error)
+            if error:
                 _stop_if_too_many_bad(errors, len(paths))
-                film = nothing
-            else:
-                digests[row] = pixel_digest(film)
-            file.write(film.tobytes())
+            file.write(pixels)
             bar.advance()
     index = pd.DataFrame({"path": map(str, paths), "digest": digests, "error": errors})
     index.to_csv(folder / _INDEX, index=False)
