@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cxr_keras.calibration import Scaling
-from cxr_keras.data.images import SIDE
+from cxr_keras.data.images import SIDE, VERSION
 from cxr_keras.errors import ModelError, RunError
 from cxr_keras.labels import LABELS
 from cxr_keras.paths import atomic_file, write_text
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 CARD_MEMBER, TRAINED_ON, TUNED_ON = "card.json", "trained_on.txt", "tuned_on.txt"
 CARD_FORMAT = "cxr-keras card 1"
+_DIGESTS = f"digests of pixels, decoding {VERSION}"  # first line of both lists
 MODEL, HISTORY, PREDICTIONS = "model.keras", "history.csv", "predictions.csv"
 VAL_PREDICTIONS, RUN = "predictions_val.csv", "run.json"
 LOSS_PLOT, CHECKPOINT = "loss.png", "checkpoint.npz"
@@ -101,8 +102,8 @@ def save_model(
     card: Card,
     target: Path,
     *,
-    trained_on: Iterable[str] = (),
-    tuned_on: Iterable[str] = (),
+    trained_on: Iterable[str] | None = None,
+    tuned_on: Iterable[str] | None = None,
 ) -> None:
     """Write an uncompiled `model` and its card to `target` (a `.keras` path), atomically.
 
@@ -110,18 +111,20 @@ def save_model(
         model: the network.
         card: what the file says about itself.
         target: the file.
-        trained_on: digests of the films it was trained on, see `cache.pixel_digest`.
+        trained_on: digests of the films it was trained on, see `cache.pixel_digest`; None if
+            they are not known.
         tuned_on: digests of the films that chose its epoch and thresholds.
     """
     with atomic_file(target) as temporary:
-        archive = temporary.with_suffix(".keras")
+        archive = temporary.with_name(f"{temporary.name}.keras")
         try:
             _save_network(model, archive)
             with zipfile.ZipFile(archive, "a") as file:
                 file.writestr(CARD_MEMBER, card.to_json())
                 for member, digests in ((TRAINED_ON, trained_on), (TUNED_ON, tuned_on)):
-                    listed = "\n".join(sorted(digests))
-                    file.writestr(member, listed, compress_type=zipfile.ZIP_DEFLATED)
+                    if digests is not None:
+                        listed = "\n".join([_DIGESTS, *sorted(digests)])
+                        file.writestr(member, listed, compress_type=zipfile.ZIP_DEFLATED)
             archive.replace(temporary)
         finally:
             archive.unlink(missing_ok=True)
@@ -149,12 +152,16 @@ def replace_card(file: Path, card: Card) -> None:
 
 
 def read_films(path: str | Path, member: str) -> frozenset[str] | None:
-    """Digests of the films in a list of a model file, `TRAINED_ON` or `TUNED_ON`; None without."""
+    """Digests of the films in a list of a model file, `TRAINED_ON` or `TUNED_ON`.
+
+    None if it has no such list, or one of films that another version decoded to other pixels.
+    """
     try:
         with zipfile.ZipFile(find_model(path)) as archive:
-            return frozenset(archive.read(member).decode("ascii").split())
+            first, *digests = archive.read(member).decode("ascii").split("\n")
     except KeyError:
         return None
+    return frozenset(digests) if first == _DIGESTS else None
 
 
 def results_folder(file: Path) -> Path:

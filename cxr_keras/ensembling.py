@@ -17,7 +17,7 @@ from cxr_keras.data.nih import IMAGE
 from cxr_keras.errors import RunError
 from cxr_keras.evaluation import CALIBRATED, Evaluation, thresholds_of, write_evaluation
 from cxr_keras.labels import LABELS
-from cxr_keras.paths import atomic_folder
+from cxr_keras.paths import atomic_folder, cannot_write
 from cxr_keras.progress import notice
 from cxr_keras.run_folder import make_folder
 from cxr_keras.thresholds import choose_thresholds
@@ -79,28 +79,53 @@ def ensemble(
     settings = {"model": "ensemble", "members": described, "weighted": weighted}
     card = dataclasses.replace(first, thresholds=limits, settings=settings)
     network = _network(members, weights)
-    trained_on, tuned_on = (
-        frozenset[str]().union(*(artifacts.read_films(m.folder, member) or () for m in members))
-        for member in (artifacts.TRAINED_ON, artifacts.TUNED_ON)
-    )
     make_folder(target.parent, exist_ok=True)
-    with atomic_folder(target) as new:  # whole or not at all
-        artifacts.save_model(
-            network, card, new / artifacts.MODEL, trained_on=trained_on, tuned_on=tuned_on
-        )
-        assessment.write_table(val, new / artifacts.VAL_PREDICTIONS)
-        result = write_evaluation(
-            test,
-            new,
-            thresholds=thresholds_of(card, CALIBRATED),
-            base_rates=first.data.get("base_rates"),
-            resamples=resamples,
-            sentence=first.notice,
-        )
-        info = {"status": "done", "notice": first.notice, "settings": settings, "data": first.data}
-        info["thresholds"] = result.assessment.thresholds
-        artifacts.write_run(new, info)
+    try:
+        with atomic_folder(target) as new:  # whole or not at all
+            result = _write(new, members, network, card, val=val, test=test, resamples=resamples)
+    except OSError as error:
+        raise RunError(cannot_write(target, error)) from error
     return dataclasses.replace(result, folder=target)
+
+
+def _write(
+    folder: Path,
+    members: Sequence[_Member],
+    network: Any,
+    card: artifacts.Card,
+    *,
+    val: pd.DataFrame,
+    test: pd.DataFrame,
+    resamples: int,
+) -> Evaluation:
+    """Everything that a run folder holds but what training leaves."""
+    artifacts.save_model(
+        network,
+        card,
+        folder / artifacts.MODEL,
+        trained_on=_films(members, artifacts.TRAINED_ON),
+        tuned_on=_films(members, artifacts.TUNED_ON),
+    )
+    assessment.write_table(val, folder / artifacts.VAL_PREDICTIONS)
+    result = write_evaluation(
+        test,
+        folder,
+        thresholds=thresholds_of(card, CALIBRATED),
+        base_rates=card.data.get("base_rates"),
+        resamples=resamples,
+        sentence=card.notice,
+    )
+    info = {"status": "done", "notice": card.notice, "settings": card.settings, "data": card.data}
+    info["thresholds"] = result.assessment.thresholds
+    artifacts.write_run(folder, info)
+    return result
+
+
+def _films(members: Sequence[_Member], member: str) -> frozenset[str] | None:
+    """Digests of the films in any of the members' lists; None if one member has no list."""
+    lists = [artifacts.read_films(one.folder, member) for one in members]
+    known = [films for films in lists if films is not None]
+    return frozenset[str]().union(*known) if len(known) == len(lists) else None
 
 
 def _read_member(folder: Path) -> _Member:

@@ -88,7 +88,7 @@ def evaluate(
         notice("The data has changed since this network was trained: the split may differ.")
     side = prepared.side(split)
     refuse_trained_on(file, side, force=force)
-    _say_tuned_on(file, side)
+    _say_tuned_on(file, side, split)
     predictions = frame_of(side, card.probabilities(predict_side(model, side)), card.labels)
     if out is None:
         parts = [] if own else [prepared.root.name]
@@ -250,10 +250,12 @@ def refuse_trained_on(file: Path, side: PreparedSplit, *, force: bool) -> None:
     notice(f"The network was trained on {share}: the numbers flatter it.")
 
 
-def _say_tuned_on(file: Path, side: PreparedSplit) -> None:
+def _say_tuned_on(file: Path, side: PreparedSplit, split: str) -> None:
     """Say it if films of `side` were in the network's validation split, here or elsewhere."""
     count = _count_films(file, artifacts.TUNED_ON, side)
-    if count:
+    if count is None and split in (sampling.VAL, "all"):
+        notice("A validation split chose this network's epoch and thresholds: it flatters them.")
+    elif count:
         notice(
             f"{count:,} of these {len(side):,} images chose this network's epoch and thresholds: "
             "they flatter it."

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -17,7 +16,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cxr_keras.errors import ModelError
+from cxr_keras.graph import nodes_of
 from cxr_keras.models.blocks import CROP_SIZE, INPUT_SIZE, LOGITS
+from cxr_keras.paths import make_parent
 from cxr_keras.plots import save_figure
 
 
@@ -35,31 +36,41 @@ def grad_cam(model: keras.Model, pixels: np.ndarray, labels: Sequence[int]) -> n
     Raises:
         ModelError: the backend is not torch, or the network has no convolution or is an ensemble.
     """
-    if keras.backend.backend() != "torch":
-        raise ModelError("Heat maps need the torch backend. Set KERAS_BACKEND=torch.")
-    if any(isinstance(layer, keras.Model) for layer in model.layers):
-        raise ModelError("An ensemble has no heat map of its own. Ask one of its members.")
-    import torch
+    return GradCam(model)(pixels, labels)
 
-    place = _last_convolutional_layer(model)
-    trunk = keras.Model(model.input, place.output)
-    head = keras.Model(place.output, model.get_layer(LOGITS).output)
-    with torch.no_grad():
-        features = trunk(pixels[np.newaxis, ..., np.newaxis], training=False)
-    features = features.detach().requires_grad_(True)
-    logits = head(features, training=False)[0]
-    maps = []
-    for label in labels:
-        (gradient,) = torch.autograd.grad(logits[label], features, retain_graph=True)
-        weights = gradient.mean(dim=(1, 2), keepdim=True)
-        heat = torch.relu((weights * features).sum(dim=-1))[0]
-        maps.append(_to_film(heat.detach().cpu().float().numpy()))
-    return np.stack(maps)
+
+class GradCam:
+    """Grad-CAM of one network for many radiographs, see `grad_cam`."""
+
+    def __init__(self, model: keras.Model):
+        if keras.backend.backend() != "torch":
+            raise ModelError("Heat maps need the torch backend. Set KERAS_BACKEND=torch.")
+        if any(isinstance(layer, keras.Model) for layer in model.layers):
+            raise ModelError("An ensemble has no heat map of its own. Ask one of its members.")
+        place = _last_map(model)
+        self._trunk = keras.Model(model.input, place)
+        self._head = keras.Model(place, model.get_layer(LOGITS).output)
+
+    def __call__(self, pixels: np.ndarray, labels: Sequence[int]) -> np.ndarray:
+        """Maps of one radiograph, float32 (len(labels), 256, 256)."""
+        import torch
+
+        with torch.no_grad():
+            features = self._trunk(pixels[np.newaxis, ..., np.newaxis], training=False)
+        features = features.detach().requires_grad_(True)
+        logits = self._head(features, training=False)[0]
+        maps = []
+        for label in labels:
+            (gradient,) = torch.autograd.grad(logits[label], features, retain_graph=True)
+            weights = gradient.mean(dim=(1, 2), keepdim=True)
+            heat = torch.relu((weights * features).sum(dim=-1))[0]
+            maps.append(_to_film(heat.detach().cpu().float().numpy()))
+        return np.stack(maps)
 
 
 def save_overlay(pixels: np.ndarray, heat: np.ndarray, target: Path, *, title: str) -> None:
     """Write a PNG: the radiograph, and beside it the same with the map over it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_parent(target)
     figure = Figure(figsize=(7.2, 3.9))
     for axes, name in zip(figure.subplots(1, 2), ("radiograph", title), strict=True):
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
@@ -72,14 +83,15 @@ def save_overlay(pixels: np.ndarray, heat: np.ndarray, target: Path, *, title: s
     save_figure(figure, target)
 
 
-def _last_convolutional_layer(model: keras.Model) -> Any:
-    """The last layer before pooling and flattening whose output still is a map."""
+def _last_map(model: keras.Model) -> keras.KerasTensor:
+    """The last output before pooling and flattening that still is a map."""
     pooling = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
-    convolutions = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
-    if any(isinstance(layer, convolutions) for layer in model.layers):
-        for layer in reversed(model.layers):
-            if len(getattr(layer.output, "shape", ())) == 4 and not isinstance(layer, pooling):
-                return layer
+    if any(len(layer.weights[0].shape) == 4 for layer in model.layers if layer.weights):
+        outputs = {node.operation: node.output_tensors[0] for node in nodes_of(model)}
+        for operation in reversed(model.operations):
+            tensor: keras.KerasTensor = outputs[operation]
+            if len(tensor.shape) == 4 and not isinstance(operation, pooling):
+                return tensor
     raise ModelError(f"{model.name} has no convolutional layer to explain. Leave --heatmaps out.")
 
 

@@ -9,7 +9,6 @@ of the network is trained on them. A grid of learning rates and lengths shares o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 from cxr_keras.arrays import open_rows, row_writer, take_rows
 from cxr_keras.data.preparation import Prepared, PreparedSplit
 from cxr_keras.errors import CxrError
+from cxr_keras.graph import last_before
 from cxr_keras.kernels import native_kernels
 from cxr_keras.paths import build_once, cache_folder, cannot_write
 from cxr_keras.progress import notice, progress_bar
@@ -59,36 +59,31 @@ def cut(model: keras.Model) -> FrozenPrefix | None:
 
     The cut is a single tensor on which alone everything after it depends.
     """
-    name = last_before(model, lambda layer: not layer.trainable_weights and not is_random(layer))
-    if name is None:
+    tensor = last_before(model, is_fixed)
+    if tensor is None:
         return None
-    tensor = model.get_layer(name).output
     prefix = keras.Model(model.input, tensor)
     return FrozenPrefix(prefix, tensor) if prefix.weights else None
 
 
-def last_before(model: keras.Model, fixed: Callable[[keras.Layer], bool]) -> str | None:
-    """The last layer whose output everything after it depends on, all up to it being `fixed`."""
-    layers = {layer.name: layer for layer in model.layers}
-    parents = {name: _sources(layer) for name, layer in layers.items()}  # inputs come first
-    before: dict[str, set[str]] = {}
-    passed: set[str] = set()
-    for name, sources in parents.items():
-        before[name] = set(sources).union(*(before[source] for source in sources))
-        if fixed(layers[name]) and before[name] <= passed:
-            passed.add(name)
-    for name in (name for name in reversed(parents) if name in passed):
-        inside = before[name] | {name}
-        outside = [other for other in parents if other not in inside]
-        bypassed = any(s in inside and s != name for other in outside for s in parents[other])
-        if outside and not bypassed:
-            return name
-    return None
+def is_fixed(layer: Any) -> bool:
+    """Whether a layer (or an operation without weights) is the same function in every epoch."""
+    if not isinstance(layer, keras.Layer):
+        return True
+    by_the_batch = isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+    nested = isinstance(layer, keras.Model)
+    return not (layer.trainable_weights or by_the_batch or nested or is_random(layer))
 
 
-def is_random(layer: keras.Layer) -> bool:
+def is_random(layer: Any) -> bool:
     """Whether training gives another output for the same input, such as a dropout's."""
-    return getattr(layer, "seed_generator", None) is not None and getattr(layer, "rate", 1) > 0
+    if not isinstance(layer, keras.Layer) or getattr(layer, "rate", 1) == 0:
+        return False
+    return any(
+        isinstance(value, keras.random.SeedGenerator)
+        for part in layer._flatten_layers()
+        for value in vars(part).values()
+    )
 
 
 def stored_features(parts: FrozenPrefix, prepared: Prepared) -> np.ndarray:
@@ -135,20 +130,14 @@ def with_features(side: PreparedSplit, features: np.ndarray) -> FeatureSplit:
     return FeatureSplit(side.rows, features, side.index, side.truth)
 
 
-def _sources(layer: keras.Layer) -> list[str]:
-    """Names of the layers whose outputs a layer takes."""
-    return [
-        tensor._keras_history.operation.name for tensor in layer._inbound_nodes[0].input_tensors
-    ]
-
-
 def _key(prefix: keras.Model, prepared: Prepared) -> str:
     """A digest of the prefix's graph and weights, the backend, and the films' pixels."""
     assert prepared.store is not None
     digest = hashlib.sha256(f"features v{VERSION} {keras.backend.backend()}".encode())
-    for layer in prefix.layers:
-        config = {k: v for k, v in layer.get_config().items() if k != "trainable"}
-        digest.update(repr((type(layer).__name__, config)).encode())
+    for operation in prefix.operations:
+        config = operation.get_config() if isinstance(operation, keras.Layer) else {}
+        config.pop("trainable", None)
+        digest.update(repr((type(operation).__name__, config)).encode())
     for weight in prefix.weights:
         digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight.value)).tobytes())
     digest.update(prepared.store.folder.name.encode())

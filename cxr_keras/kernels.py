@@ -39,7 +39,7 @@ def native_kernels(model: keras.Model, *, inference: bool = False) -> Iterator[N
         layers = list(_all_layers(model))
         calls = {layer: call for layer in layers if (call := _kernel_for(layer)) is not None}
         if inference:
-            calls |= _folded(calls)
+            calls |= _folded(calls, model.outputs)
         for layer, call in calls.items():
             layer.call = partial(call, layer)
             replaced.append(layer)
@@ -115,12 +115,17 @@ def _channels_last(maps: Any) -> Any:
     return maps.permute(0, 2, 3, 1)
 
 
-def _folded(calls: dict[Any, Callable[..., Any]]) -> dict[Any, Callable[..., Any]]:
+def _folded(
+    calls: dict[Any, Callable[..., Any]], outputs: list[Any]
+) -> dict[Any, Callable[..., Any]]:
     """Calls of convolutions whose one follower is a batch normalisation, and of the followers."""
     result: dict[Any, Callable[..., Any]] = {}
     for layer, call in calls.items():
         followers = {node.operation for node in layer._outbound_nodes}
-        if call is not _convolution or len(followers) != 1 or layer.compute_dtype != "float32":
+        shown = any(tensor._keras_history.operation is layer for tensor in outputs)
+        if call is not _convolution or len(followers) != 1 or shown:
+            continue
+        if layer.compute_dtype != "float32":
             continue
         norm = followers.pop()
         if calls.get(norm) is _batch_norm and len(norm._inbound_nodes) == 1:

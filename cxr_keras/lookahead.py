@@ -21,7 +21,9 @@ import numpy as np
 
 from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import PreparedSplit
-from cxr_keras.frozen import FrozenPrefix, is_random, last_before
+from cxr_keras.frozen import FrozenPrefix, is_fixed, is_random
+from cxr_keras.graph import last_before
+from cxr_keras.progress import progress_bar
 
 FILMS_AT_ONCE = 256
 
@@ -31,20 +33,17 @@ def cut_dropout(network: keras.Model, parts: FrozenPrefix) -> FrozenPrefix | Non
 
     Returns:
         Their graph, from stored features on, and where it ends. None if there are no weights in
-        it, if a random layer comes after it (it would draw before its turn), if a random layer
-        in it is no plain dropout, or on a backend other than torch.
+        it, if a random layer comes after it (it would draw before its turn), if the masks of
+        its dropouts cannot be drawn ahead, or on a backend other than torch.
     """
-    name = last_before(network, lambda layer: not layer.trainable_weights and _plain(layer))
-    if name is None or keras.backend.backend() != "torch":
-        return None
-    tensor = network.get_layer(name).output
-    if tensor is parts.tensor:
+    tensor = last_before(network, lambda layer: is_fixed(layer) or _is_dropout(layer))
+    if tensor is None or tensor is parts.tensor or keras.backend.backend() != "torch":
         return None
     middle = keras.Model(parts.tensor, tensor)
     after = [layer for layer in network.layers if layer not in parts.prefix.layers + middle.layers]
     if not middle.weights or any(is_random(layer) for layer in after):
         return None
-    return FrozenPrefix(middle, tensor)
+    return FrozenPrefix(middle, tensor) if _draws_alike(middle) else None
 
 
 class LookaheadLoader(RadiographLoader):
@@ -62,7 +61,6 @@ class LookaheadLoader(RadiographLoader):
 
     def __init__(self, split: PreparedSplit, batch_size: int, layers: keras.Model, *, seed: int):
         self._layers = layers
-        self._dropouts = [layer for layer in layers.layers if is_random(layer)]
         self._block: dict[int, Any] = {}
         super().__init__(split, batch_size, seed=seed)
 
@@ -85,40 +83,56 @@ class LookaheadLoader(RadiographLoader):
         places = [self._places(number) for number in numbers]
         sizes = [len(chosen) for chosen in places]
         with torch.no_grad():
-            masks = self._draw(sizes)
+            masks = _draw(self._layers, sizes)
             features = self._move(self.split.batch(np.concatenate(places)))
             with _fixed_dropout(masks):
                 outputs = self._layers(features, training=True)
         return dict(zip(numbers, torch.split(outputs, sizes), strict=True))
-
-    def _draw(self, sizes: list[int]) -> dict[Any, Any]:
-        """Dropout → what it multiplies its input with: 0, or 1 / (1 - rate)."""
-        import torch
-
-        drawn: dict[Any, list[Any]] = {layer: [] for layer in self._dropouts}
-        for size in sizes:
-            for layer, masks in drawn.items():
-                ones = keras.ops.ones((size, *layer.input.shape[1:]), dtype=layer.compute_dtype)
-                masks.append(layer(ones, training=True))
-        return {layer: torch.cat(masks) for layer, masks in drawn.items()}
 
 
 def without_dropout(layers: keras.Model, side: PreparedSplit, batch_size: int) -> np.ndarray:
     """The frozen layers' outputs for a whole side of a split as validation sees it: (n, …)."""
     import torch
 
-    outputs = []
-    with torch.no_grad():
+    outputs = np.zeros((len(side), *layers.output.shape[1:]), dtype="float32")
+    with torch.no_grad(), progress_bar("Frozen part", len(side)) as bar:
         for start in range(0, len(side), batch_size):
-            places = np.arange(start, min(start + batch_size, len(side)))
-            outputs.append(keras.ops.convert_to_numpy(layers(side.batch(places), training=False)))
-    return np.concatenate(outputs)
+            batch = side.batch(slice(start, start + batch_size))
+            values = layers(batch, training=False)
+            outputs[start : start + len(batch)] = keras.ops.convert_to_numpy(values)
+            bar.advance(len(batch))
+    return outputs
 
 
-def _plain(layer: keras.Layer) -> bool:
-    """Whether a layer is not random, or a dropout that draws for each number alone."""
-    dropout = type(layer) is keras.layers.Dropout and layer.noise_shape is None
-    return dropout or not is_random(layer)
+def _is_dropout(layer: Any) -> bool:
+    """Whether a layer is a plain dropout, without a state that a checkpoint would have to keep."""
+    return type(layer) is keras.layers.Dropout and layer.noise_shape is None and layer.seed is None
+
+
+def _draw(layers: keras.Model, sizes: list[int]) -> dict[Any, Any]:
+    """Dropout → what it multiplies its input with, batch by batch: 0, or 1 / (1 - rate)."""
+    import torch
+
+    drawn: dict[Any, list[Any]] = {layer: [] for layer in layers.layers if is_random(layer)}
+    for size in sizes:
+        for layer, masks in drawn.items():
+            ones = keras.ops.ones((size, *layer.input.shape[1:]), dtype=layer.compute_dtype)
+            masks.append(layer(ones, training=True))
+    return {layer: torch.cat(masks) for layer, masks in drawn.items()}
+
+
+def _draws_alike(layers: keras.Model) -> bool:
+    """Whether masks drawn ahead are those of a plain pass: not so in branches, for example."""
+    import torch
+
+    features = keras.random.normal((2, *layers.input.shape[1:]), seed=0)
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(0)
+        plain = layers(features, training=True)
+        torch.manual_seed(0)
+        with _fixed_dropout(_draw(layers, [2])):
+            ahead = layers(features, training=True)
+    return bool(torch.allclose(plain, ahead, atol=1e-3, equal_nan=True))
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
+        readable_by_all(temporary)
         os.replace(temporary, target)
     except OSError as error:
         raise CxrError(cannot_write(target, error)) from error
@@ -101,6 +101,23 @@ def build_once(folder: Path, write: Callable[[Path], None], *, waiting: str) -> 
                 write(temporary)
     finally:
         lock.release()
+
+
+def make_parent(target: Path) -> None:
+    """Make the folder that `target` will lie in.
+
+    Raises:
+        CxrError: it cannot be made.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CxrError(cannot_write(target, error)) from error
+
+
+def readable_by_all(path: Path) -> None:
+    """Give a temporary file the rights that a new file has."""
+    path.chmod(0o666 & ~_umask())
 
 
 def cannot_write(target: Path, error: OSError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from cxr_keras.data.images import find_image_files, read_image
 from cxr_keras.data.parallel import threaded_map
 from cxr_keras.errors import DataError, ImageError
 from cxr_keras.labels import NO_FINDING
-from cxr_keras.paths import atomic_file
+from cxr_keras.paths import atomic_file, cannot_write, make_parent, readable_by_all
 from cxr_keras.progress import notice, progress_bar
 
 BATCH_SIZE = 16
@@ -85,6 +86,7 @@ def predict(
 
     keep_memory()
     rows = []
+    draw = None if heatmaps is None else _overlays(model, card, files, Path(heatmaps))
     target = nullcontext(lambda row: None) if csv_file is None else _csv_rows(csv_file, card)
     with (
         target as write,
@@ -95,8 +97,8 @@ def predict(
             if resolve_no_finding and len(row.findings) > 1:  # a finding stands beside it
                 stand = tuple(name for name in row.findings if name != NO_FINDING)
                 row = dataclasses.replace(row, findings=stand)
-            if heatmaps is not None and not row.error:
-                _write_heatmaps(model, row, card, Path(heatmaps))
+            if draw is not None and not row.error:
+                draw(row)
             write(row)
             rows.append(dataclasses.replace(row, pixels=None))
             bar.advance()
@@ -167,11 +169,13 @@ def _csv_rows(target: str | Path, card: artifacts.Card) -> Iterator[Callable[[Pr
     """Yield what writes a row. The file gets its name at the end, "partial" in it if cut short."""
     target = Path(target)
     partial = target.with_suffix(f".partial{target.suffix}")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_parent(target)
     done = 0
     with atomic_file(target) as temporary:
         try:
-            with temporary.open("w", buffering=1, encoding="utf-8", newline="") as file:
+            with temporary.open(
+                "w", buffering=1, encoding="utf-8", errors="backslashreplace", newline=""
+            ) as file:
                 lines = csv.writer(file, lineterminator="\n")
                 names = [f"prob_{label}" for label in card.labels]
                 lines.writerow(["path", "findings", *names, "error"])
@@ -186,9 +190,19 @@ def _csv_rows(target: str | Path, card: artifacts.Card) -> Iterator[Callable[[Pr
                 yield write
         except BaseException:
             if done:
-                os.replace(temporary, partial)
-                notice(f"{done:,} rows are kept in {partial}.")
+                _keep(temporary, partial, done)
             raise
+    partial.unlink(missing_ok=True)  # of a try before this one
+
+
+def _keep(temporary: Path, partial: Path, rows: int) -> None:
+    try:
+        readable_by_all(temporary)
+        os.replace(temporary, partial)
+    except OSError as error:
+        notice(cannot_write(partial, error))
+    else:
+        notice(f"{rows:,} rows are kept in {partial}.")
 
 
 def _row(path: Path, film: np.ndarray, values: np.ndarray, card: artifacts.Card) -> Prediction:
@@ -202,15 +216,34 @@ def _row(path: Path, film: np.ndarray, values: np.ndarray, card: artifacts.Card)
     return Prediction(path, probabilities, tuple(called), pixels=film)
 
 
-def _write_heatmaps(model: Any, row: Prediction, card: artifacts.Card, folder: Path) -> None:
+def _overlays(
+    model: Any, card: artifacts.Card, files: Sequence[Path], folder: Path
+) -> Callable[[Prediction], None]:
+    """What writes a row's Grad-CAM overlays into `folder`."""
     from cxr_keras import explain
 
-    assert row.pixels is not None
-    top = max(row.probabilities, key=lambda name: row.probabilities[name])
-    labels = row.findings or (top,)
-    maps = explain.grad_cam(model, row.pixels, [card.labels.index(name) for name in labels])
-    for name, heat in zip(labels, maps, strict=True):
-        target = folder / f"{row.path.stem}.{name.replace(' ', '_')}.png"
-        explain.save_overlay(
-            row.pixels, heat, target, title=f"{name}  {row.probabilities[name]:.2f}"
-        )
+    explainer = explain.GradCam(model)
+    names = _overlay_names(files)
+
+    def draw(row: Prediction) -> None:
+        assert row.pixels is not None
+        top = max(row.probabilities, key=lambda name: row.probabilities[name])
+        labels = row.findings or (top,)
+        maps = explainer(row.pixels, [card.labels.index(name) for name in labels])
+        for name, heat in zip(labels, maps, strict=True):
+            target = folder / f"{names[row.path]}.{name.replace(' ', '_')}.png"
+            title = f"{name}  {row.probabilities[name]:.2f}"
+            explain.save_overlay(row.pixels, heat, target, title=title)
+
+    return draw
+
+
+def _overlay_names(files: Sequence[Path]) -> dict[Path, str]:
+    """File → its stem, or where two files share it the path below their common folder."""
+    places = {path: path.absolute() for path in files}
+    stems = Counter(place.stem for place in set(places.values()))
+    common = os.path.commonpath([place.parent for place in places.values()])
+    return {
+        path: place.stem if stems[place.stem] == 1 else "__".join(place.relative_to(common).parts)
+        for path, place in places.items()
+    }

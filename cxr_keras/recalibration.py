@@ -51,6 +51,17 @@ def calibrate(
         RunError: another process works in the run folder.
     """
     file = artifacts.find_model(run)
+    with hold_folder(file.parent):
+        return _calibrate(file, data, method, sensitivity, resamples)
+
+
+def _calibrate(
+    file: Path,
+    data: str | Path | None,
+    method: str,
+    sensitivity: float | None,
+    resamples: int,
+) -> Evaluation:
     card = artifacts.read_card(file)
     model = artifacts.load_model(file)
     prepared = data_of(card, data)
@@ -75,20 +86,19 @@ def calibrate(
     tested = frame_of(test, card.probabilities(predict_side(model, test)), card.labels)
     folder = artifacts.results_folder(file)
     folder.mkdir(parents=True, exist_ok=True)
-    with hold_folder(folder):
-        artifacts.replace_card(file, card)
-        result = write_evaluation(
-            tested,
-            folder,
-            thresholds=thresholds_of(card, CALIBRATED),
-            base_rates=card.data.get("base_rates"),
-            resamples=resamples,
-            sentence=card.notice,
-        )
-        assessment.write_table(
-            frame_of(val, probability, card.labels), folder / artifacts.VAL_PREDICTIONS
-        )
-        _update_run(folder, result, method=method, sensitivity=sensitivity)
+    artifacts.replace_card(file, card)
+    result = write_evaluation(
+        tested,
+        folder,
+        thresholds=thresholds_of(card, CALIBRATED),
+        base_rates=card.data.get("base_rates"),
+        resamples=resamples,
+        sentence=card.notice,
+    )
+    assessment.write_table(
+        frame_of(val, probability, card.labels), folder / artifacts.VAL_PREDICTIONS
+    )
+    _update_run(folder, result, method=method, sensitivity=sensitivity)
     return result
 
 

@@ -76,11 +76,16 @@ def hold_folder(folder: Path) -> Iterator[None]:
     handle = os.open(folder, os.O_RDONLY)
     try:
         _lock(handle, folder)
-        for leftover in folder.glob(".*.tmp"):  # of a killed process: nobody else writes here
-            leftover.unlink(missing_ok=True)
         yield
     finally:
         os.close(handle)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Delete what a killed training left half-written; call it while you hold the folder."""
+    for leftover in folder.glob(".*.tmp*"):
+        if leftover.is_file():
+            leftover.unlink(missing_ok=True)
 
 
 def _lock(handle: int, folder: Path) -> None:

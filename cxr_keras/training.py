@@ -34,7 +34,14 @@ from cxr_keras.models.freezing import freeze
 from cxr_keras.models.registry import RANDOM, build_model, get_spec
 from cxr_keras.optimizers import adam
 from cxr_keras.progress import notice, progress_bar
-from cxr_keras.run_folder import check_folder, check_same_data, hold_folder, open_folder, run_info
+from cxr_keras.run_folder import (
+    check_folder,
+    check_same_data,
+    clear_leftovers,
+    hold_folder,
+    open_folder,
+    run_info,
+)
 from cxr_keras.thresholds import choose_thresholds
 from cxr_keras.trained_part import TrainedPart, trained_part
 
@@ -111,6 +118,7 @@ def _train(
 ) -> Run:
     """Everything that happens in the run folder."""
     folder = config.run_folder
+    clear_leftovers(folder)
     info = run_info(config, prepared)
     if resume:
         check_same_data(folder, info)

@@ -1,7 +1,6 @@
 """Ensembles, and thresholds and scaling chosen anew."""
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -56,6 +55,14 @@ def test_an_ensemble_is_a_run_folder_like_any_other(run, both, tmp_path):
     assert kinds == {"keras"}
 
 
+def test_an_ensemble_of_a_run_that_does_not_say_its_films_does_not_either(run, second, tmp_path):
+    copy = shutil.copytree(second.folder, tmp_path / "copy")
+    card = artifacts.read_card(copy)
+    artifacts.save_model(load_model(copy), card, copy / "model.keras")
+    result = ensemble([run.folder, copy], name="both", folder=tmp_path, resamples=0)
+    assert artifacts.read_films(result.folder, artifacts.TRAINED_ON) is None
+
+
 def test_weights_follow_the_validation_auroc(run, second, tmp_path):
     from cxr_keras.metrics import average, label_table
 
@@ -78,6 +85,7 @@ def test_heat_maps_of_an_ensemble_are_refused_in_a_sentence(both, phantoms, tmp_
 
 @pytest.mark.slow
 def test_a_disk_that_fills_leaves_no_half_made_ensemble(run, second, tmp_path):
+    resource = pytest.importorskip("resource")
     command = [sys.executable, "-m", "cxr_keras", "ensemble", run.folder, second.folder]
     limit = (run.folder / "model.keras").stat().st_size + 2000  # the ensemble holds two
     result = subprocess.run(

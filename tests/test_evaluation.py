@@ -193,6 +193,18 @@ def test_a_file_that_does_not_say_what_it_was_trained_on_is_called_out(run, tmp_
     assert "does not say which films it was trained on" in capsys.readouterr().err
 
 
+def test_films_of_another_decoding_are_not_taken_for_unknown_ones(
+    run, tmp_path, capsys, monkeypatch
+):
+    """Their digests cannot be compared, which is said, and not that none is among these."""
+    monkeypatch.setattr(artifacts, "_DIGESTS", "digests of pixels, decoding 99")
+    assert artifacts.read_films(run.folder, artifacts.TRAINED_ON) is None
+    evaluate(run.folder, split="val", resamples=0, out=tmp_path / "out")
+    said = capsys.readouterr().err
+    assert "does not say which films it was trained on" in said
+    assert "A validation split chose this network's epoch and thresholds" in said
+
+
 def test_columns_follow_the_cards_labels(run, tmp_path):
     """A network whose outputs are in another order is measured by its own card."""
     import dataclasses

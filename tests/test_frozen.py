@@ -125,6 +125,19 @@ def test_dropout_behind_the_cut_draws_anew_each_time(dropout_net, phantoms):
 
 
 def test_nothing_runs_ahead_of_training_where_it_would_change_the_result():
+    def branches(*, seed=None, parallel=False):
+        image = keras.Input((6,))
+        x = keras.layers.Dense(5, trainable=False)(image)
+        a = keras.layers.Dense(4, trainable=False)(keras.layers.Dropout(0.5, seed=seed)(x))
+        b = keras.layers.Dense(4, trainable=False)(keras.layers.Dropout(0.4)(x))
+        x = keras.layers.Add()([a, b]) if parallel else a
+        model = keras.Model(image, keras.layers.Dense(2, name="logits")(x))
+        return lookahead.cut_dropout(model, cut(model))
+
+    assert branches() is not None
+    assert branches(parallel=True) is None  # Keras draws for them in an order of its own
+    assert branches(seed=3) is None  # its state belongs into a checkpoint
+
     def behind(**trains):
         x = image = keras.Input((6,))
         x = keras.layers.Dense(5, name="dense1", trainable=False)(x)
@@ -158,6 +171,36 @@ def test_where_networks_are_cut(name, fine_tune):
     layer = model.get_layer(EXPECTED_CUTS[name, fine_tune])
     expected = layer.input if layer.name == "logits" else layer.output
     assert cut(model).tensor is expected
+
+
+def test_layers_that_lie_in_another_graph_too_are_cut_in_this_one():
+    """As KerasCV's do: a backbone's layers are laid into the network (see `keras_cv.py`)."""
+    inner = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, name="conv", trainable=False)(inner)
+    backbone = keras.Model(inner, keras.layers.ReLU(name="relu")(x) + 1.0)
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.call(image * 2.0))
+    model = keras.Model(image, keras.layers.Dense(2, name="logits")(x))
+    parts = cut(model)
+    assert parts.tensor.shape == (None, 4)
+    values = np.random.default_rng(0).normal(size=(3, 8, 8, 3)).astype("float32")
+    joined = parts.rest(model.output)(parts.prefix(values))
+    np.testing.assert_allclose(numbers(joined), numbers(model(values)), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["augments", "by the batch", "nested"])
+def test_what_is_not_the_same_in_every_epoch_is_not_stored(kind):
+    image = keras.Input((8, 8, 3))
+    inner = keras.Input((8, 8, 3))
+    first = {
+        "augments": lambda: keras.layers.RandomFlip(),
+        "by the batch": lambda: keras.layers.BatchNormalization(center=False, scale=False),
+        "nested": lambda: keras.Model(inner, keras.layers.Conv2D(3, 3)(inner), trainable=False),
+    }[kind]()
+    x = keras.layers.Conv2D(4, 3, trainable=False)(first(image))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(image, keras.layers.Dense(2, name="logits")(x))
+    assert cut(model) is None
 
 
 def test_a_network_that_trains_whole_is_not_cut():

@@ -88,6 +88,18 @@ def assert_like_the_plain_reading(path):
     assert far.mean() < 0.4
 
 
+def test_a_large_film_matches_the_plain_reading_within_a_grey_level(phantoms):
+    path = sorted((phantoms / "images").iterdir())[0]
+    with Image.open(path) as image:
+        assert min(image.size) >= 1024  # scaled in two steps
+    assert_like_the_plain_reading(path)
+
+
+def test_a_film_without_contrast_is_read(tmp_path):
+    Image.new("L", (700, 600), 77).save(tmp_path / "flat.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "flat.png"), np.full((256, 256), 77))
+
+
 def test_real_films_match_the_plain_reading_within_a_grey_level(sample):
     for path in sorted((sample / "images").iterdir())[:5]:
         assert_like_the_plain_reading(path)

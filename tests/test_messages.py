@@ -1,7 +1,5 @@
 """Sentences that no other test reads: what was wrong, what was received, what to do."""
 
-import importlib.util
-
 import keras
 import numpy as np
 import pandas as pd
@@ -9,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from cxr_keras import build_model, compare
+from cxr_keras import compare
 from cxr_keras.calibration import Scaling
 from cxr_keras.cli import main
 from cxr_keras.data.images import read_image
@@ -66,14 +64,6 @@ def test_a_thread_is_no_radiograph(tmp_path):
     Image.new("L", (3000, 1)).save(tmp_path / "thread.png")
     with pytest.raises(ImageError, match=r"thread\.png: 3000×1 is too narrow .*crop it first"):
         read_image(tmp_path / "thread.png")
-
-
-@pytest.mark.skipif(importlib.util.find_spec("keras_cv") is not None, reason="KerasCV is here")
-def test_a_network_of_an_extra_names_the_command():
-    with pytest.raises(
-        ModelError, match=r"needs KerasCV, which is not installed\. Run: python -m pip inst"
-    ):
-        build_model("kerascv_resnet18")
 
 
 @pytest.mark.parametrize(

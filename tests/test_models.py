@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from cxr_keras import build_model
+from cxr_keras import build_model, predict, train
 from cxr_keras.errors import ModelError
 from cxr_keras.labels import LABELS
 from cxr_keras.models.blocks import LOGITS, PROBABILITIES
@@ -183,6 +183,15 @@ def test_every_network_is_counted_here():
 def test_without_keras_cv_one_sentence_has_the_install_command():
     with pytest.raises(ModelError, match=r'pip install "cxr-keras\[keras-cv\]"'):
         build_model("kerascv_resnet18")
+
+
+@SLOW
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("kerascv")])
+def test_a_kerascv_network_trains_evaluates_and_explains_itself(name, phantoms, tmp_path):
+    run = train(name, phantoms, epochs=1, per_class=1, batch_size=4, folder=str(tmp_path))
+    film = sorted((phantoms / "images").iterdir())[0]
+    assert not predict(run.folder, [film], heatmaps=tmp_path / "maps")[0].error
+    assert list((tmp_path / "maps").iterdir())
 
 
 def test_parameters_are_counted_without_memory():

@@ -1,5 +1,6 @@
 """What a person sees when things go wrong: the real program, real files, real limits."""
 
+import io
 import json
 import os
 import resource
@@ -225,7 +226,25 @@ def card_of(run, **changes):
         return json.dumps(json.loads(archive.read("card.json")) | changes)
 
 
+class Runs:
+    """What a pickle can do when it is opened."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.trace}",)
+
+
+def pickled_weights(run, path):
+    values = io.BytesIO()
+    np.savez(values, **{"layers/conv1": np.array([Runs(f"{path}.ran")], dtype=object)})
+    members = {"model.weights.h5": None, "model.weights.npz": values.getvalue()}
+    rebuilt(run.folder / "model.keras", path, **members)
+
+
 BAD_MODELS = {
+    "with pickled weights": (pickled_weights, "cannot be loaded as a Keras model"),
     "truncated": (
         lambda run, path: path.write_bytes((run.folder / "model.keras").read_bytes()[:-3000]),
         "is not a .keras file, or it is cut short",
@@ -430,6 +449,25 @@ def test_one_class_no_positives_and_a_batch_larger_than_the_set(
     )
 
 
+def test_a_file_name_that_is_no_text_is_a_row(run, phantoms, tmp_path):
+    film = os.fsencode(tmp_path) + b"/f\xff.png"
+    shutil.copy(next((phantoms / "images").iterdir()), os.fsdecode(film))
+    rows = predict(run.folder, [tmp_path], csv_file=tmp_path / "f.csv")
+    assert not rows[0].error
+    assert pd.read_csv(tmp_path / "f.csv")["path"][0].endswith("f\\udcff.png")
+
+
+def test_heat_maps_of_two_films_of_one_name_are_two_files(run, phantoms, tmp_path):
+    first, second = sorted((phantoms / "images").iterdir())[:2]
+    for folder, film in (("a", first), ("b", second)):
+        (tmp_path / folder).mkdir()
+        shutil.copy(film, tmp_path / folder / "1.png")
+    shutil.copy(first, tmp_path / "b" / "2.png")
+    predict(run.folder, [tmp_path], heatmaps=tmp_path / "maps")
+    films = {path.name.rsplit(".", 2)[0] for path in (tmp_path / "maps").iterdir()}
+    assert films == {"a__1.png", "b__1.png", "2"}
+
+
 # --- Ctrl-C -------------------------------------------------------------------------------------
 
 
@@ -510,6 +548,7 @@ def killed_when(command, happens, environment):
     while not happens() and time.monotonic() < deadline:
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.002)
+    assert happens()
     process.send_signal(signal.SIGKILL)
     process.wait()
 

@@ -17,13 +17,13 @@ import numpy as np
 import pandas as pd
 
 from cxr_keras.arrays import open_rows, row_writer
-from cxr_keras.data.images import SIDE, read_image
+from cxr_keras.data.images import SIDE, VERSION, read_image
 from cxr_keras.data.parallel import threaded_map
 from cxr_keras.errors import DataError, ImageError
 from cxr_keras.paths import build_once, cache_folder
 from cxr_keras.progress import progress_bar
 
-VERSION = 2  # of decoding and of the store's layout: raise it when either changes
+LAYOUT = 1  # of the store: raise it when that changes
 MAX_BAD_SHARE = 0.05
 
 _PIXELS, _INDEX = "pixels.npy", "index.csv"
@@ -76,12 +76,12 @@ def open_store(paths: Sequence[str | Path]) -> PixelStore:
 
 
 def pixel_digest(pixels: np.ndarray) -> str:
-    """A short digest of one decoded film, the same on every machine."""
+    """A short digest of one decoded film, the same wherever it is decoded to the same pixels."""
     return hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
 
 
 def _key(paths: Sequence[str | Path]) -> str:
-    digest = hashlib.sha256(f"pixels v{VERSION} {SIDE}".encode())
+    digest = hashlib.sha256(f"pixels v{VERSION}.{LAYOUT} {SIDE}".encode())
     for path in paths:
         try:
             stat = os.stat(path)
@@ -115,7 +115,7 @@ def _write(folder: Path, paths: list[Path]) -> None:
             file.write(pixels)
             bar.advance()
     index = pd.DataFrame({"path": map(str, paths), "digest": digests, "error": errors})
-    index.to_csv(folder / _INDEX, index=False)
+    index.to_csv(folder / _INDEX, index=False, errors="backslashreplace")
 
 
 def _stop_if_too_many_bad(errors: list[str], total: int) -> None:

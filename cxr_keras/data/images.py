@@ -14,6 +14,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from cxr_keras.errors import ImageError
 
+VERSION = 2  # of decoding: raise it when a pixel may come out otherwise
 SIDE = 256
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_PIXELS = 80_000_000  # four times the largest digital detectors; more is a mistake or a bomb

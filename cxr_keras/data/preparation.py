@@ -146,7 +146,7 @@ def prepare(
     folder = Path(out) if out else cache_folder("prepared", key)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder / MANIFEST) as temporary:
-        manifest.to_csv(temporary, index=False)
+        manifest.to_csv(temporary, index=False, errors="backslashreplace")
     is_phantom = phantom.is_phantom_folder(root)
     return Prepared(root, manifest, folder, store, split, is_phantom)
 
