@@ -15,7 +15,7 @@ from cxr_keras.assessment import PROBABILITY
 from cxr_keras.config import RUNS_FOLDER
 from cxr_keras.data.nih import IMAGE
 from cxr_keras.errors import RunError
-from cxr_keras.evaluation import CALIBRATED, Evaluation, thresholds_of, write_evaluation
+from cxr_keras.evaluation import Evaluation, write_own_evaluation
 from cxr_keras.labels import LABELS
 from cxr_keras.paths import atomic_folder, cannot_write
 from cxr_keras.progress import notice
@@ -107,14 +107,7 @@ def _write(
         tuned_on=_films(members, artifacts.TUNED_ON),
     )
     assessment.write_table(val, folder / artifacts.VAL_PREDICTIONS)
-    result = write_evaluation(
-        test,
-        folder,
-        thresholds=thresholds_of(card, CALIBRATED),
-        base_rates=card.data.get("base_rates"),
-        resamples=resamples,
-        sentence=card.notice,
-    )
+    result = write_own_evaluation(test, folder, card, resamples=resamples)
     info = {"status": "done", "notice": card.notice, "settings": card.settings, "data": card.data}
     info["thresholds"] = result.assessment.thresholds
     artifacts.write_run(folder, info)

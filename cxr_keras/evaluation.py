@@ -178,6 +178,20 @@ def write_evaluation(
     return Evaluation(predictions, found, folder, sentence)
 
 
+def write_own_evaluation(
+    predictions: pd.DataFrame, folder: Path, card: artifacts.Card, *, resamples: int = RESAMPLES
+) -> Evaluation:
+    """`write_evaluation` with a card's own thresholds, base rates and notice."""
+    return write_evaluation(
+        predictions,
+        folder,
+        thresholds=thresholds_of(card, CALIBRATED),
+        base_rates=card.data.get("base_rates"),
+        resamples=resamples,
+        sentence=card.notice,
+    )
+
+
 def predict_side(model: Any, side: PreparedSplit) -> np.ndarray:
     """Outputs for every image of one side, float32 (n, n_labels), in its order."""
     result = np.zeros((len(side), model.output_shape[-1]), dtype="float32")

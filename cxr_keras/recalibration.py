@@ -10,14 +10,12 @@ from cxr_keras.calibration import fit_scaling
 from cxr_keras.data import sampling
 from cxr_keras.errors import ModelError
 from cxr_keras.evaluation import (
-    CALIBRATED,
     Evaluation,
     data_of,
     frame_of,
     predict_side,
     refuse_trained_on,
-    thresholds_of,
-    write_evaluation,
+    write_own_evaluation,
 )
 from cxr_keras.progress import notice
 from cxr_keras.run_folder import hold_folder
@@ -87,14 +85,7 @@ def _calibrate(
     folder = artifacts.results_folder(file)
     folder.mkdir(parents=True, exist_ok=True)
     artifacts.replace_card(file, card)
-    result = write_evaluation(
-        tested,
-        folder,
-        thresholds=thresholds_of(card, CALIBRATED),
-        base_rates=card.data.get("base_rates"),
-        resamples=resamples,
-        sentence=card.notice,
-    )
+    result = write_own_evaluation(tested, folder, card, resamples=resamples)
     assessment.write_table(
         frame_of(val, probability, card.labels), folder / artifacts.VAL_PREDICTIONS
     )

@@ -19,14 +19,7 @@ from cxr_keras.data import sampling
 from cxr_keras.data.preparation import Prepared, prepare
 from cxr_keras.epoch_metrics import EpochMetrics
 from cxr_keras.errors import RunError
-from cxr_keras.evaluation import (
-    CALIBRATED,
-    Evaluation,
-    frame_of,
-    predict_side,
-    thresholds_of,
-    write_evaluation,
-)
+from cxr_keras.evaluation import Evaluation, frame_of, predict_side, write_own_evaluation
 from cxr_keras.kernels import keep_memory, native_kernels
 from cxr_keras.labels import LABELS
 from cxr_keras.losses import check_loss, get_loss
@@ -244,13 +237,8 @@ def _finish(
     figure = plots.loss_figure(history, title=folder.name, loss=config.loss, note=card.notice)
     plots.save_figure(figure, folder / artifacts.LOSS_PLOT)
     test = sides[sampling.TEST]
-    evaluation = write_evaluation(
-        frame_of(test, predict_side(part.probabilities, test)),
-        folder,
-        thresholds=thresholds_of(card, CALIBRATED),
-        base_rates=info["data"]["base_rates"],
-        sentence=card.notice,
-    )
+    tested = frame_of(test, predict_side(part.probabilities, test))
+    evaluation = write_own_evaluation(tested, folder, card)
     finite = history[np.isfinite(history[["loss", "val_loss"]]).all(axis=1)]
     best = history.loc[finite["val_loss"].idxmin()]
     info |= {
