@@ -42,10 +42,10 @@ def test_help_imports_neither_keras_nor_torch(run_cli):
 
 def test_train_evaluate_predict_as_a_person_runs_them(run_cli, phantoms, tmp_path):
     trained = run_cli(
-        "train", "densenet_custom", "--data", phantoms, "--epochs", 1, "--lr", 0.0005, cwd=tmp_path
+        "train", "resnet_custom", "--data", phantoms, "--epochs", 1, "--lr", 0.0005, cwd=tmp_path
     )
     assert trained.returncode == 0, trained.stderr
-    run = tmp_path / "saved_models" / "densenet_custom-ep1-lr0.0005"
+    run = tmp_path / "saved_models" / "resnet_custom-ep1-lr0.0005"
     assert "average of 14 findings" in trained.stdout
     assert "say nothing about patients" in trained.stdout
     assert "epoch 1/1" in trained.stderr

@@ -93,7 +93,7 @@ def frozen_network(name, fine_tune=None):
     return model
 
 
-@pytest.mark.parametrize("films_at_once", [256, 8])
+@pytest.mark.parametrize("films_at_once", [pytest.param(256, marks=pytest.mark.slow), 8])
 def test_frozen_layers_behind_a_dropout_train_as_in_the_plain_run(
     dropout_net, phantoms, tmp_path, monkeypatch, films_at_once
 ):
