@@ -106,7 +106,7 @@ def stored_features(parts: FrozenPrefix, prepared: Prepared) -> np.ndarray:
         with (
             row_writer(temporary / _FEATURES, shape, "float32") as file,
             progress_bar("Frozen part", len(films)) as bar,
-            native_kernels(parts.prefix, inference=True),
+            native_kernels(parts.prefix),
         ):
             for start in range(0, len(films), BATCH_SIZE):
                 batch = take_rows(films, slice(start, start + BATCH_SIZE))[..., np.newaxis]

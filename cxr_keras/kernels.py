@@ -31,8 +31,8 @@ def native_kernels(model: keras.Model, *, inference: bool = False) -> Iterator[N
 
     Args:
         model: the network.
-        inference: nothing is trained in the body, so a convolution also does the work of the
-            batch normalisation behind it, by its weights.
+        inference: nothing is trained in the body, nor on what comes out of it, so a convolution
+            also does the work of the batch normalisation behind it, by its weights.
     """
     replaced = []
     if keras.backend.backend() == "torch":

@@ -23,7 +23,7 @@ def random_case(seed, n=60):
     return truth, probability
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0, 1))
 def test_against_scikit_learn(seed, threshold):
     truth, probability = random_case(seed)

@@ -141,6 +141,7 @@ def test_a_cache_without_rights_names_the_setting(phantoms, tmp_path):
     assert_one_sentence(result, "The cache folder", "Permission denied", "Set $CXR_KERAS_CACHE")
 
 
+@pytest.mark.slow
 @needs_rights
 def test_a_home_without_rights_names_the_setting(phantoms, tmp_path):
     home = tmp_path / "home"
@@ -367,6 +368,7 @@ def test_the_best_epoch_before_a_nan_is_kept(tiny_model, phantoms, tmp_path, cap
     assert all(np.isfinite(weight).all() for weight in load_model(run.folder).get_weights())
 
 
+@pytest.mark.slow
 def test_two_trainings_of_one_name_do_not_harm_each_other(
     tiny_model, phantoms, tmp_path, monkeypatch
 ):
@@ -396,6 +398,7 @@ def test_two_trainings_of_one_name_do_not_harm_each_other(
     assert artifacts.read_run(folder)["status"] == "done"
 
 
+@pytest.mark.slow
 def test_what_cannot_start_overwrites_nothing(tiny_model, phantoms, tmp_path):
     options = {"epochs": 1, "folder": str(tmp_path), "name": "kept", "overwrite": True}
     train(tiny_model, phantoms, **options)
@@ -475,6 +478,11 @@ def test_heat_maps_of_two_films_of_one_name_are_two_files(run, phantoms, tmp_pat
 # --- Ctrl-C -------------------------------------------------------------------------------------
 
 
+def obey_ctrl_c():
+    """Tests that run in the background of a shell inherit that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("job", ["train", "prepare", "predict"])
 def test_ctrl_c_ends_at_once_with_130_and_keeps_what_was_done(run, phantoms, tmp_path, job):
@@ -503,6 +511,7 @@ def test_ctrl_c_ends_at_once_with_130_and_keeps_what_was_done(run, phantoms, tmp
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=obey_ctrl_c,
     )
     if job == "train":
         while not process.stderr.readline().startswith("epoch 2/"):

@@ -136,7 +136,12 @@ def whole(phantoms, tmp_path_factory):
 def test_a_stopped_run_resumes_to_the_same_history_and_weights(phantoms, whole, tmp_path, how):
     command = [sys.executable, "-c", script(phantoms, tmp_path)]
     quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, stdout=quiet, stderr=quiet)
+    process = subprocess.Popen(
+        command,
+        stdout=quiet,
+        stderr=quiet,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell may ignore it
+    )
     folder = tmp_path / whole.name
     deadline = time.monotonic() + 60
     while not (folder / "checkpoint.npz").exists() and time.monotonic() < deadline:
