@@ -123,9 +123,8 @@ def _folded(
     for layer, call in calls.items():
         followers = {node.operation for node in layer._outbound_nodes}
         shown = any(tensor._keras_history.operation is layer for tensor in outputs)
-        if call is not _convolution or len(followers) != 1 or shown:
-            continue
-        if layer.compute_dtype != "float32":
+        plain = call is _convolution and layer.compute_dtype == "float32"
+        if not plain or shown or len(followers) != 1:
             continue
         norm = followers.pop()
         if calls.get(norm) is _batch_norm and len(norm._inbound_nodes) == 1:

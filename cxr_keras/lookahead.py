@@ -23,7 +23,6 @@ from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import PreparedSplit
 from cxr_keras.frozen import FrozenPrefix, is_fixed, is_random
 from cxr_keras.graph import last_before
-from cxr_keras.progress import progress_bar
 
 FILMS_AT_ONCE = 256
 
@@ -88,20 +87,6 @@ class LookaheadLoader(RadiographLoader):
             with _fixed_dropout(masks):
                 outputs = self._layers(features, training=True)
         return dict(zip(numbers, torch.split(outputs, sizes), strict=True))
-
-
-def without_dropout(layers: keras.Model, side: PreparedSplit, batch_size: int) -> np.ndarray:
-    """The frozen layers' outputs for a whole side of a split as validation sees it: (n, …)."""
-    import torch
-
-    outputs = np.zeros((len(side), *layers.output.shape[1:]), dtype="float32")
-    with torch.no_grad(), progress_bar("Frozen part", len(side)) as bar:
-        for start in range(0, len(side), batch_size):
-            batch = side.batch(slice(start, start + batch_size))
-            values = layers(batch, training=False)
-            outputs[start : start + len(batch)] = keras.ops.convert_to_numpy(values)
-            bar.advance(len(batch))
-    return outputs
 
 
 def _is_dropout(layer: Any) -> bool:

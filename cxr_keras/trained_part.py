@@ -13,6 +13,7 @@ from cxr_keras.config import TrainConfig
 from cxr_keras.data import sampling
 from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import Prepared, PreparedSplit
+from cxr_keras.evaluation import predict_side
 from cxr_keras.models.blocks import LOGITS
 
 VALIDATION_BATCH = 64  # at least: without gradients there is room, and weights are read less often
@@ -54,7 +55,7 @@ def trained_part(network: keras.Model, config: TrainConfig, prepared: Prepared) 
     if behind is None:
         return part
     train, val, batch = sides[sampling.TRAIN], sides[sampling.VAL], part.validation.batch_size
-    ahead = lookahead.without_dropout(behind.prefix, val, batch)
+    ahead = predict_side(behind.prefix, val)  # without dropout they are the same in every epoch
     fixed = frozen.FeatureSplit(val.rows, ahead, np.arange(len(val)), val.truth)
     return replace(
         part,

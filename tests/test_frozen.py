@@ -10,6 +10,7 @@ from torchvision_nets import original
 from cxr_keras import build_model, load_model, lookahead, train
 from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import prepare
+from cxr_keras.evaluation import predict_side
 from cxr_keras.frozen import cut, stored_features, with_features
 from cxr_keras.kernels import native_kernels
 from cxr_keras.models.freezing import freeze
@@ -119,7 +120,7 @@ def test_dropout_behind_the_cut_draws_anew_each_time(dropout_net, phantoms):
     np.testing.assert_array_equal(truth, RadiographLoader(side, 8, seed=1)[0][1])
     loader.start_epoch(0)
     assert not np.allclose(numbers(first), numbers(loader[0][0]))
-    fixed = lookahead.without_dropout(behind.prefix, with_features(side, features), 8)
+    fixed = predict_side(behind.prefix, with_features(side, features))
     plain = parts.rest(behind.tensor)(features[side.index], training=False)
     np.testing.assert_allclose(fixed, numbers(plain), atol=1e-5)
 

@@ -558,10 +558,10 @@ def killed_when(command, happens, environment):
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet)
     deadline = time.monotonic() + 90
-    while not happens() and time.monotonic() < deadline:
+    while not (happened := happens()) and time.monotonic() < deadline:
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.002)
-    assert happens()
+    assert happened
     process.send_signal(signal.SIGKILL)
     process.wait()
 

@@ -176,12 +176,7 @@ def ensemble(runs: tuple[Path, ...], **options: Any) -> None:
 @click.option(
     "--resolve-no-finding", is_flag=True, help="Drop No Finding where a finding is called, too."
 )
-def predict(
-    run: Path,
-    paths: tuple[Path, ...],
-    as_json: bool,
-    **options: Any,
-) -> None:
+def predict(run: Path, paths: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Predict images, and all images in folders, with RUN (a run folder or .keras file).
 
     A file that cannot be read is a row with its error, and the exit code is then 1.
