@@ -16,8 +16,8 @@ from cxr_keras import bootstrap, calibration, metrics, plots, samplewise, subgro
 from cxr_keras.data.nih import IMAGE, PATIENT
 from cxr_keras.errors import DataError
 from cxr_keras.labels import LABELS, canonical_label
-from cxr_keras.paths import atomic_file
-from cxr_keras.progress import notice, progress_bar
+from cxr_keras.utils.console import notice, progress_bar
+from cxr_keras.utils.files import atomic_file
 
 PROBABILITY, TRUTH = "prob_", "true_"
 RESAMPLES = 1000

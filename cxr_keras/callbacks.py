@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from cxr_keras.data.loader import RadiographLoader
-from cxr_keras.paths import atomic_file
-from cxr_keras.progress import Bar, duration, notice
+from cxr_keras.utils.console import Bar, duration, notice
+from cxr_keras.utils.files import atomic_file
 
 LOGGED = ("loss", "precision", "recall", "auc")
 HISTORY_COLUMNS = ("epoch", "loss", "val_loss", *LOGGED[1:], *(f"val_{n}" for n in LOGGED[1:]))

@@ -17,10 +17,10 @@ from cxr_keras.data.nih import IMAGE
 from cxr_keras.errors import RunError
 from cxr_keras.evaluation import Evaluation, write_own_evaluation
 from cxr_keras.labels import LABELS
-from cxr_keras.paths import atomic_folder, cannot_write
-from cxr_keras.progress import notice
 from cxr_keras.run_folder import make_folder
 from cxr_keras.thresholds import choose_thresholds
+from cxr_keras.utils.console import notice
+from cxr_keras.utils.files import atomic_folder, cannot_write
 
 COLUMNS = [PROBABILITY + label for label in LABELS]
 

@@ -17,7 +17,7 @@ from cxr_keras.data.nih import AGE, GENDER, IMAGE, PATIENT, VIEW
 from cxr_keras.data.preparation import Prepared, PreparedSplit, prepare
 from cxr_keras.errors import DataError
 from cxr_keras.labels import LABELS, encode_cells
-from cxr_keras.progress import notice, progress_bar
+from cxr_keras.utils.console import notice, progress_bar
 
 BATCH_SIZE = 32
 CALIBRATED = "calibrated"

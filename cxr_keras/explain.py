@@ -18,8 +18,8 @@ from PIL import Image
 from cxr_keras.errors import ModelError
 from cxr_keras.graph import nodes_of
 from cxr_keras.models.blocks import CROP_SIZE, INPUT_SIZE, LOGITS
-from cxr_keras.paths import make_parent
 from cxr_keras.plots import save_figure
+from cxr_keras.utils.files import make_parent
 
 
 def grad_cam(model: keras.Model, pixels: np.ndarray, labels: Sequence[int]) -> np.ndarray:

@@ -18,8 +18,8 @@ from cxr_keras.data.nih import AGE, FINDING_LABELS, GENDER, PATIENT, VIEW
 from cxr_keras.data.preparation import resolve_data
 from cxr_keras.errors import DataError
 from cxr_keras.labels import LABELS, encode_cells
-from cxr_keras.progress import notice
 from cxr_keras.subgroups import groups_of
+from cxr_keras.utils.console import notice
 
 LABEL_COUNTS, PATIENTS = "label_counts.csv", "patients.csv"
 LABEL_COUNTS_PLOT, COMBINATIONS_PLOT = "label_counts", "combinations"

@@ -21,7 +21,7 @@ from pathlib import Path
 import filelock
 
 from cxr_keras.errors import DataError
-from cxr_keras.progress import notice, progress_bar
+from cxr_keras.utils.console import notice, progress_bar
 
 TIMEOUT_S = 30.0
 RETRY_WAITS_S = (0.5, 1.5, 4.0)

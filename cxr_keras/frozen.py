@@ -16,13 +16,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from cxr_keras.arrays import open_rows, row_writer, take_rows
 from cxr_keras.data.preparation import Prepared, PreparedSplit
 from cxr_keras.errors import CxrError
 from cxr_keras.graph import last_before
 from cxr_keras.kernels import native_kernels
-from cxr_keras.paths import build_once, cache_folder, cannot_write
-from cxr_keras.progress import notice, progress_bar
+from cxr_keras.utils.arrays import open_rows, row_writer, take_rows
+from cxr_keras.utils.console import notice, progress_bar
+from cxr_keras.utils.files import build_once, cache_folder, cannot_write
 
 VERSION = 1  # of the store's layout
 BATCH_SIZE = 32

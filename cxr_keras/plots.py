@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from cxr_keras.labels import NO_FINDING
-from cxr_keras.paths import atomic_file
+from cxr_keras.utils.files import atomic_file
 
 LOSS_NAMES = {
     "bce": "binary cross-entropy",

@@ -17,9 +17,9 @@ from cxr_keras.evaluation import (
     refuse_trained_on,
     write_own_evaluation,
 )
-from cxr_keras.progress import notice
 from cxr_keras.run_folder import hold_folder
 from cxr_keras.thresholds import choose_thresholds
+from cxr_keras.utils.console import notice
 
 
 def calibrate(

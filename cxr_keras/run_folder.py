@@ -19,7 +19,7 @@ from cxr_keras.config import TrainConfig
 from cxr_keras.data import phantom, sampling
 from cxr_keras.data.preparation import Prepared
 from cxr_keras.errors import RunError
-from cxr_keras.progress import notice
+from cxr_keras.utils.console import notice
 
 if sys.platform != "win32":
     import fcntl

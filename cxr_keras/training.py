@@ -26,7 +26,6 @@ from cxr_keras.losses import check_loss, get_loss
 from cxr_keras.models.freezing import freeze
 from cxr_keras.models.registry import RANDOM, build_model, get_spec
 from cxr_keras.optimizers import adam
-from cxr_keras.progress import notice, progress_bar
 from cxr_keras.run_folder import (
     check_folder,
     check_same_data,
@@ -37,6 +36,7 @@ from cxr_keras.run_folder import (
 )
 from cxr_keras.thresholds import choose_thresholds
 from cxr_keras.trained_part import TrainedPart, trained_part
+from cxr_keras.utils.console import notice, progress_bar
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def prepare_rate(bench: Bench) -> tuple[float, float]:
     """Films a second into the pixel store, and (cores × bare Pillow on one core)."""
     os.environ["CXR_KERAS_CACHE"] = str(bench.work / "prepare")
     from cxr_keras.data.cache import open_store
-    from cxr_keras.data.parallel import usable_cores
+    from cxr_keras.utils.threads import usable_cores
 
     films = sorted((bench.data / "images").iterdir())
     decode_rate(films)  # warms the page cache for both
@@ -152,8 +152,8 @@ def _predict_rate(model: Any, films: list[Path]) -> tuple[float, float]:
 
     from cxr_keras.artifacts import Card
     from cxr_keras.data.images import read_image
-    from cxr_keras.data.parallel import threaded_map
     from cxr_keras.prediction import BATCH_SIZE, predict_files
+    from cxr_keras.utils.threads import threaded_map
 
     list(predict_files(model, films[:32], card=Card()))
     begun = time.perf_counter()

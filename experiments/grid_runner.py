@@ -18,8 +18,8 @@ from typing import Any
 from grid import Plan, expected_cost
 
 from cxr_keras import CxrError
-from cxr_keras.paths import write_text
-from cxr_keras.progress import duration, notice
+from cxr_keras.utils.console import duration, notice
+from cxr_keras.utils.files import write_text
 
 RUN, MODEL = "run.json", "model.keras"  # in a run folder
 FAILED = "failed.json"  # run → why, beside the run folders

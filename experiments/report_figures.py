@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from results import Report
 
-from cxr_keras.paths import atomic_file
 from cxr_keras.plots import combination_figure, label_counts_figure
+from cxr_keras.utils.files import atomic_file
 
 COUNTS = "data/label_counts.csv"  # beside the run folders, as `cxr_keras.explore` writes it
 NETWORKS = ("alexnet", "resnet18", "alexnet_custom", "resnet_custom", "densenet_custom")

@@ -20,8 +20,8 @@ from grid_runner import run_grid, write_json
 from results import DATA, Report, read_report
 
 from cxr_keras import CxrError
-from cxr_keras.paths import write_text
-from cxr_keras.progress import notice
+from cxr_keras.utils.console import notice
+from cxr_keras.utils.files import write_text
 
 RUNS, QUICK_RUNS = "runs", "runs-quick"
 TABLES, FIGURES, PAGE = "tables", "figures", "index.html"

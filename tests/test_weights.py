@@ -30,7 +30,7 @@ from cxr_keras.models.weights import (
     load_state_dict,
     port,
 )
-from cxr_keras.paths import CACHE_VARIABLE
+from cxr_keras.utils.files import CACHE_VARIABLE
 
 SHARED = Path(__file__).parents[2] / "shared"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from cxr_keras.errors import DataError
 from cxr_keras.fetch import MB, disk_errors, locked, size_of
-from cxr_keras.paths import remove_leftovers, write_text
-from cxr_keras.progress import progress_bar
+from cxr_keras.utils.console import progress_bar
+from cxr_keras.utils.files import remove_leftovers, write_text
 
 # Limits of an archive: NIH's hold up to 11,000 films of at most a few MB, hardly compressible.
 MAX_MEMBERS = 20_000

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxr_keras.arrays import open_rows, row_writer
 from cxr_keras.data.images import SIDE, VERSION, read_image
-from cxr_keras.data.parallel import threaded_map
 from cxr_keras.errors import DataError, ImageError
-from cxr_keras.paths import build_once, cache_folder
-from cxr_keras.progress import progress_bar
+from cxr_keras.utils.arrays import open_rows, row_writer
+from cxr_keras.utils.console import progress_bar
+from cxr_keras.utils.files import build_once, cache_folder
+from cxr_keras.utils.threads import threaded_map
 
 LAYOUT = 1  # of the store: raise it when that changes
 MAX_BAD_SHARE = 0.05

@@ -25,7 +25,7 @@ from cxr_keras.fetch import (
     size_of,
     transfer_file,
 )
-from cxr_keras.progress import notice
+from cxr_keras.utils.console import notice
 
 URL_VARIABLE, METADATA_URL_VARIABLE = "CXR_KERAS_NIH_URL", "CXR_KERAS_NIH_METADATA_URL"
 NIH_URL = "https://nihcc.box.com/shared/static/"

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxr_keras.arrays import take_rows
 from cxr_keras.data import cache, nih, phantom, sampling
 from cxr_keras.data.nih import FINDING_LABELS, IMAGE
 from cxr_keras.labels import LABELS, encode_cells
-from cxr_keras.paths import atomic_file, cache_folder
-from cxr_keras.progress import notice
+from cxr_keras.utils.arrays import take_rows
+from cxr_keras.utils.console import notice
+from cxr_keras.utils.files import atomic_file, cache_folder
 
 DATA_VARIABLE = "CXR_KERAS_DATA"
 DEFAULT_FOLDER = Path("data/nih")

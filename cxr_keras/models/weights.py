@@ -20,7 +20,7 @@ import numpy as np
 
 from cxr_keras.errors import CxrError, ModelError
 from cxr_keras.models.blocks import LOGITS
-from cxr_keras.paths import cache_folder
+from cxr_keras.utils.files import cache_folder
 
 BASE_URL = "https://download.pytorch.org/models/"
 URL_VARIABLE = "CXR_KERAS_WEIGHTS_URL"  # another place that holds the same files

@@ -14,19 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
-from cxr_keras.data.parallel import threaded_map
 from cxr_keras.data.phantom.anatomy import GRID, SIZE, Mask, patient_chest, render
 from cxr_keras.data.phantom.findings import SIGNS, add_findings
 from cxr_keras.errors import DataError
 from cxr_keras.labels import NO_FINDING, decode, encode
-from cxr_keras.paths import (
+from cxr_keras.utils.console import notice, progress_bar
+from cxr_keras.utils.files import (
     atomic_folder,
     build_once,
     cache_folder,
     cannot_write,
     write_text,
 )
-from cxr_keras.progress import notice, progress_bar
+from cxr_keras.utils.threads import threaded_map
 
 VERSION = 1  # of the drawings: raise it when any pixel changes
 DEFAULT_COUNT = 256

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cxr_keras.errors import CxrError
-from cxr_keras.progress import notice
+from cxr_keras.utils.console import notice
 
 CACHE_VARIABLE = "CXR_KERAS_CACHE"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
