@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 # Keras reads this once, when it is first imported; a person's own choice of backend stands.
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
+from cxr_keras.data.labels import FINDINGS, LABELS
 from cxr_keras.errors import CxrError
-from cxr_keras.labels import FINDINGS, LABELS
 
 if TYPE_CHECKING:
     from cxr_keras.artifacts import load_model
     from cxr_keras.assessment import assess
     from cxr_keras.comparison import compare
+    from cxr_keras.data.exploration import explore
     from cxr_keras.ensembling import ensemble
     from cxr_keras.evaluation import evaluate
-    from cxr_keras.exploration import explore
     from cxr_keras.models.registry import build_model, register_model
     from cxr_keras.prediction import predict
     from cxr_keras.recalibration import calibrate
@@ -53,7 +53,7 @@ _LAZY = {
     "compare": "cxr_keras.comparison",
     "ensemble": "cxr_keras.ensembling",
     "evaluate": "cxr_keras.evaluation",
-    "explore": "cxr_keras.exploration",
+    "explore": "cxr_keras.data.exploration",
     "load_model": "cxr_keras.artifacts",
     "predict": "cxr_keras.prediction",
     "register_model": "cxr_keras.models.registry",

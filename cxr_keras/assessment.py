@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from cxr_keras import bootstrap, calibration, metrics, plots, samplewise, subgroups
-from cxr_keras.data.nih import IMAGE, PATIENT
+from cxr_keras.data.labels import LABELS, canonical_label
+from cxr_keras.data.readers.nih import IMAGE, PATIENT
 from cxr_keras.errors import DataError
-from cxr_keras.labels import LABELS, canonical_label
 from cxr_keras.utils.console import notice, progress_bar
 from cxr_keras.utils.files import atomic_file
 

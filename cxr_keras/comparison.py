@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from cxr_keras import artifacts, assessment, bootstrap, metrics
-from cxr_keras.data.nih import IMAGE, PATIENT
+from cxr_keras.data.readers.nih import IMAGE, PATIENT
 from cxr_keras.errors import DataError
 from cxr_keras.utils.console import notice, progress_bar
 

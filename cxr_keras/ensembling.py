@@ -13,10 +13,10 @@ import pandas as pd
 from cxr_keras import artifacts, assessment, metrics
 from cxr_keras.assessment import PROBABILITY
 from cxr_keras.config import RUNS_FOLDER
-from cxr_keras.data.nih import IMAGE
+from cxr_keras.data.labels import LABELS
+from cxr_keras.data.readers.nih import IMAGE
 from cxr_keras.errors import RunError
 from cxr_keras.evaluation import Evaluation, write_own_evaluation
-from cxr_keras.labels import LABELS
 from cxr_keras.run_folder import make_folder
 from cxr_keras.thresholds import choose_thresholds
 from cxr_keras.utils.console import notice

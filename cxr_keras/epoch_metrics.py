@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from cxr_keras.labels import LABELS
+from cxr_keras.data.labels import LABELS
 
 BINS = 200  # of equal width over probabilities 0…1; 0.5 is an edge
 

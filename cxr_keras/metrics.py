@@ -14,8 +14,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from cxr_keras.data.labels import FINDINGS, LABELS
 from cxr_keras.errors import DataError
-from cxr_keras.labels import FINDINGS, LABELS
 
 MEASURES = ("precision", "accuracy", "recall", "f1", "auroc", "ap", "loss")
 AVERAGE_FINDINGS = "average of 14 findings"

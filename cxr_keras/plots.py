@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from cxr_keras.labels import NO_FINDING
+from cxr_keras.data.labels import NO_FINDING
 from cxr_keras.utils.files import atomic_file
 
 LOSS_NAMES = {

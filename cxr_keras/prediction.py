@@ -17,8 +17,8 @@ import numpy as np
 
 from cxr_keras import artifacts
 from cxr_keras.data.images import find_image_files, read_image
+from cxr_keras.data.labels import NO_FINDING
 from cxr_keras.errors import DataError, ImageError
-from cxr_keras.labels import NO_FINDING
 from cxr_keras.utils.console import notice, progress_bar
 from cxr_keras.utils.files import atomic_file, cannot_write, make_parent, readable_by_all
 from cxr_keras.utils.threads import threaded_map

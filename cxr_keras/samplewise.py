@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from cxr_keras.data.labels import NO_FINDING
 from cxr_keras.errors import DataError
-from cxr_keras.labels import NO_FINDING
 from cxr_keras.metrics import checked
 
 NO_LABEL, NOTHING_CALLED = "no label", "nothing called"

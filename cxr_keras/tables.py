@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from cxr_keras.assessment import Assessment
-from cxr_keras.labels import NO_FINDING
+from cxr_keras.data.labels import NO_FINDING
 from cxr_keras.metrics import DEFINED_SUFFIX, average_rows
 from cxr_keras.subgroups import overview
 

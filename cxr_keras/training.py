@@ -16,12 +16,12 @@ from cxr_keras import artifacts, assessment, metrics, plots
 from cxr_keras.callbacks import EpochSeed, ProgressLog, Recorder, StopOnNonFinite
 from cxr_keras.config import TrainConfig
 from cxr_keras.data import sampling
+from cxr_keras.data.labels import LABELS
 from cxr_keras.data.preparation import Prepared, prepare
 from cxr_keras.epoch_metrics import EpochMetrics
 from cxr_keras.errors import RunError
 from cxr_keras.evaluation import Evaluation, frame_of, predict_side, write_own_evaluation
 from cxr_keras.kernels import keep_memory, native_kernels
-from cxr_keras.labels import LABELS
 from cxr_keras.losses import check_loss, get_loss
 from cxr_keras.models.freezing import freeze
 from cxr_keras.models.registry import RANDOM, build_model, get_spec
@@ -133,7 +133,7 @@ def _build(config: TrainConfig) -> keras.Model:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.precision)
     try:
-        network = build_model(config.model, weights)
+        network = build_model(config.model, weights, outputs=len(LABELS))
     finally:
         keras.config.set_dtype_policy(before)
     pretrained = weights != RANDOM

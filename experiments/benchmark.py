@@ -123,7 +123,7 @@ def decode_rate(films: list[Path]) -> float:
 def prepare_rate(bench: Bench) -> tuple[float, float]:
     """Films a second into the pixel store, and (cores × bare Pillow on one core)."""
     os.environ["CXR_KERAS_CACHE"] = str(bench.work / "prepare")
-    from cxr_keras.data.cache import open_store
+    from cxr_keras.data.pixel_store import open_store
     from cxr_keras.utils.threads import usable_cores
 
     films = sorted((bench.data / "images").iterdir())

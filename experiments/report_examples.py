@@ -12,7 +12,7 @@ from results import Report, Result
 
 from cxr_keras import LABELS
 from cxr_keras.data.images import read_image
-from cxr_keras.data.nih import IMAGE, read_dataset
+from cxr_keras.data.readers.nih import IMAGE, read_dataset
 
 NAME, TITLE = "examples", "Radiographs of the test split: truth and prediction"
 ROWS, COLUMNS = 3, 4

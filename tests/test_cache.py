@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr_keras.data import cache
+from cxr_keras.data import pixel_store
 from cxr_keras.data.images import read_image
 from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import prepare, resolve_data
@@ -27,21 +27,21 @@ def write_films(folder, count, start=0):
 
 def test_the_store_holds_what_read_image_gives_and_is_decoded_once(tmp_path):
     paths = write_films(tmp_path, 5)
-    store = cache.open_store(paths)
+    store = pixel_store.open_store(paths)
     assert store.pixels.shape == (5, 256, 256)
     assert isinstance(store.pixels, np.memmap)
     for row, path in enumerate(paths):
         np.testing.assert_array_equal(store.pixels[row], read_image(path))
-        assert store.index["digest"][row] == cache.pixel_digest(read_image(path))
+        assert store.index["digest"][row] == pixel_store.pixel_digest(read_image(path))
     written = (store.folder / "pixels.npy").stat().st_mtime_ns
-    again = cache.open_store(paths)
+    again = pixel_store.open_store(paths)
     assert again.folder == store.folder
     assert (again.folder / "pixels.npy").stat().st_mtime_ns == written
 
 
 def test_a_changed_image_is_never_served_stale(tmp_path):
     paths = write_films(tmp_path, 3)
-    before = cache.open_store(paths)
+    before = pixel_store.open_store(paths)
     stat = paths[0].stat()
     old_size = stat.st_size
     Image.fromarray(np.full((300, 280), 9, "uint8")).save(paths[0])
@@ -49,7 +49,7 @@ def test_a_changed_image_is_never_served_stale(tmp_path):
         file.write(bytes(old_size - paths[0].stat().st_size))
     os.utime(paths[0], ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert paths[0].stat().st_size == old_size
-    after = cache.open_store(paths)
+    after = pixel_store.open_store(paths)
     assert after.folder != before.folder
     assert (after.pixels[0] == 9).all()
 
@@ -57,19 +57,19 @@ def test_a_changed_image_is_never_served_stale(tmp_path):
 def test_bad_files_are_named_and_too_many_stop(tmp_path):
     paths = write_films(tmp_path, 40)
     paths[3].write_bytes(b"junk")
-    store = cache.open_store(paths)
+    store = pixel_store.open_store(paths)
     assert store.bad()["path"].tolist() == [str(paths[3])]
     for path in paths[10:13]:
         path.write_bytes(b"junk")
     with pytest.raises(DataError, match="More than 5% of the 40 images cannot be decoded"):
-        cache.open_store(paths)
+        pixel_store.open_store(paths)
 
 
 def test_two_processes_share_one_store(tmp_path):
     paths = write_films(tmp_path, 60)
     code = (
-        "import sys; from cxr_keras.data import cache;"
-        "s = cache.open_store(sys.argv[1:]); print(s.folder, int(s.pixels.sum()))"
+        "import sys; from cxr_keras.data import pixel_store;"
+        "s = pixel_store.open_store(sys.argv[1:]); print(s.folder, int(s.pixels.sum()))"
     )
     command = [sys.executable, "-c", code, *map(str, paths)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -86,7 +86,7 @@ def test_a_killed_preparation_leaves_nothing_under_the_stores_name(tmp_path):
         (tmp_path / "films" / f"x{i:03d}.png").hardlink_to(paths[0])
     many = sorted((tmp_path / "films").iterdir())
     own = tmp_path / "cache"
-    code = "import sys; from cxr_keras.data import cache; cache.open_store(sys.argv[1:])"
+    code = "import sys; from cxr_keras.data import pixel_store;pixel_store.open_store(sys.argv[1:])"
     environment = os.environ | {"CXR_KERAS_CACHE": str(own)}
     process = subprocess.Popen([sys.executable, "-c", code, *map(str, many)], env=environment)
     deadline = time.monotonic() + 30
@@ -176,4 +176,4 @@ def test_an_unwritable_cache_is_one_sentence(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CXR_KERAS_CACHE", str(tmp_path / "file"))
     with pytest.raises(CxrError, match=r"Set \$CXR_KERAS_CACHE"):
-        cache.open_store(write_films(tmp_path / "films", 1))
+        pixel_store.open_store(write_films(tmp_path / "films", 1))

@@ -25,15 +25,15 @@ from urllib.parse import urlsplit
 import pytest
 
 from cxr_keras import fetch as module
-from cxr_keras.data.archives import extract_archive
-from cxr_keras.data.download import (
+from cxr_keras.data.download.archives import extract_archive
+from cxr_keras.data.download.nih import (
     ARCHIVES,
     METADATA,
     Archive,
     download,
     parse_archives,
 )
-from cxr_keras.data.nih import read_dataset
+from cxr_keras.data.readers.nih import read_dataset
 from cxr_keras.errors import DataError
 from cxr_keras.fetch import fetch
 
@@ -399,7 +399,7 @@ def test_a_place_that_cannot_be_written(mirror, tmp_path):
 CONFINED = """
 import resource, sys
 from pathlib import Path
-from cxr_keras.data.archives import extract_archive
+from cxr_keras.data.download.archives import extract_archive
 from cxr_keras.fetch import fetch
 from cxr_keras.errors import DataError
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
@@ -795,7 +795,7 @@ def test_too_little_room_is_said_before_anything_is_fetched(mirror, tmp_path):
 
 DOWNLOAD = """
 import json, sys
-from cxr_keras.data.download import Archive, download
+from cxr_keras.data.download.nih import Archive, download
 table = [Archive(*row) for row in json.loads(sys.argv[3])]
 download(sys.argv[1], base_url=sys.argv[2], metadata_url=sys.argv[2], table=table)
 """

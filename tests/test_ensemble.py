@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from cxr_keras import artifacts, calibrate, ensemble, load_model, predict, train
+from cxr_keras.data.labels import LABELS
 from cxr_keras.errors import CxrError
-from cxr_keras.labels import LABELS
 
 COLUMNS = [f"prob_{label}" for label in LABELS]
 

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from cxr_keras import artifacts, assessment, evaluate
+from cxr_keras.data.labels import LABELS
 from cxr_keras.errors import CxrError
 from cxr_keras.evaluation import evaluate_predictions
-from cxr_keras.labels import LABELS
 
 TABLE = "Data_Entry_2017_v2020.csv"
 

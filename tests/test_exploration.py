@@ -9,11 +9,11 @@ from click.testing import CliRunner
 
 from cxr_keras import explore
 from cxr_keras.cli import main
-from cxr_keras.data.nih import read_label_table
+from cxr_keras.data.exploration import FILES, label_table, people_table
+from cxr_keras.data.labels import FINDINGS, LABELS
 from cxr_keras.data.phantom import MARKER, NOTICE
+from cxr_keras.data.readers.nih import read_label_table
 from cxr_keras.errors import DataError
-from cxr_keras.exploration import FILES, label_table, people_table
-from cxr_keras.labels import FINDINGS, LABELS
 from cxr_keras.plots import combination_figure, label_counts_figure
 
 ROWS = [

@@ -33,12 +33,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cxr_keras.data.archives import extract_archive
+from cxr_keras.data.download.archives import extract_archive
 from cxr_keras.data.images import read_image
-from cxr_keras.data.nih import Dataset, read_label_table
-from cxr_keras.data.sampling import choose_images, shared_patients, split_images
-from cxr_keras.errors import DataError, ImageError
-from cxr_keras.labels import (
+from cxr_keras.data.labels import (
     LABELS,
     NO_FINDING,
     canonical_label,
@@ -47,6 +44,9 @@ from cxr_keras.labels import (
     encode_cells,
     split_labels,
 )
+from cxr_keras.data.readers.nih import Dataset, read_label_table
+from cxr_keras.data.sampling import choose_images, shared_patients, split_images
+from cxr_keras.errors import DataError, ImageError
 
 VARIABLE = "CXR_KERAS_FUZZ_EXAMPLES"
 EXAMPLES = {"quick": 24, "thorough": int(os.environ.get(VARIABLE, 2000))}

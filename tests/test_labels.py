@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr_keras.labels import FINDINGS, LABELS, canonical_label, decode, encode, split_labels
+from cxr_keras.data.labels import FINDINGS, LABELS, canonical_label, decode, encode, split_labels
 
 
 def test_labels_are_nihs_fifteen_in_the_reports_order():

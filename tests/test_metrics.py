@@ -4,8 +4,8 @@ import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cxr_keras.data.labels import FINDINGS, LABELS
 from cxr_keras.errors import DataError
-from cxr_keras.labels import FINDINGS, LABELS
 from cxr_keras.metrics import (
     AVERAGE_ALL,
     AVERAGE_FINDINGS,

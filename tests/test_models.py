@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from cxr_keras import build_model, predict, train
+from cxr_keras.data.labels import LABELS
 from cxr_keras.errors import ModelError
-from cxr_keras.labels import LABELS
 from cxr_keras.models.blocks import LOGITS, PROBABILITIES
 from cxr_keras.models.registry import (
     ModelSpec,

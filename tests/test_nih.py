@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from cxr_keras.data.nih import read_boxes, read_dataset, read_label_table
+from cxr_keras.data.readers.nih import read_boxes, read_dataset, read_label_table
 from cxr_keras.errors import DataError
 
 HEADER_2017 = (

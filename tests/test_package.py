@@ -35,8 +35,8 @@ def test_every_public_name_is_there_and_no_other():
     "module",
     [
         *("assessment.py", "metrics.py", "bootstrap.py", "thresholds.py", "calibration.py"),
-        *("samplewise.py", "subgroups.py", "labels.py"),
-        *("data/sampling.py", "data/images.py", "data/nih.py"),
+        *("samplewise.py", "subgroups.py", "data/labels.py"),
+        *("data/sampling.py", "data/images.py", "data/readers/nih.py"),
     ],
 )
 def test_plain_modules_never_import_keras(module):

@@ -3,11 +3,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cxr_keras.data.nih import read_boxes, read_dataset
+from cxr_keras.data.labels import FINDINGS, encode_cells
 from cxr_keras.data.phantom import Film, draw_film, is_phantom_folder, plan_films, write_phantoms
 from cxr_keras.data.phantom.findings import SIGNS
+from cxr_keras.data.readers.nih import read_boxes, read_dataset
 from cxr_keras.errors import DataError
-from cxr_keras.labels import FINDINGS, encode_cells
 
 
 def film(findings, patient=5):

@@ -4,8 +4,8 @@ import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cxr_keras.data.labels import NO_FINDING
 from cxr_keras.errors import DataError
-from cxr_keras.labels import NO_FINDING
 from cxr_keras.samplewise import (
     contradictions,
     cooccurrence,

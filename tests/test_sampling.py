@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxr_keras.data.nih import Dataset, read_dataset
+from cxr_keras.data.labels import LABELS
+from cxr_keras.data.readers.nih import Dataset, read_dataset
 from cxr_keras.data.sampling import choose_images, label_counts, shared_patients, split_images
 from cxr_keras.errors import DataError
-from cxr_keras.labels import LABELS
 
 
 def table_of(cells, patients=None):

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cxr_keras.data.labels import LABELS
 from cxr_keras.errors import DataError
-from cxr_keras.labels import LABELS
 from cxr_keras.metrics import label_table
 from cxr_keras.thresholds import choose_thresholds
 

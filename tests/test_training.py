@@ -10,9 +10,9 @@ import pytest
 
 from cxr_keras import artifacts, load_model, predict, train
 from cxr_keras.data.images import read_image
+from cxr_keras.data.labels import LABELS
 from cxr_keras.errors import CxrError, ModelError, RunError
 from cxr_keras.evaluation import evaluate
-from cxr_keras.labels import LABELS
 
 RUN_FILES = {
     "model.keras",
@@ -253,7 +253,7 @@ def test_grad_cam_finds_the_only_bright_spot():
     x = keras.layers.Conv2D(1, 8, strides=8, kernel_initializer="ones", name="conv1")(x)
     x = keras.layers.ReLU(name="conv1_relu")(x)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    model = keras.Model(pixels, blocks.sigmoid_head(x))
+    model = keras.Model(pixels, blocks.sigmoid_head(x, 15))
     logits = model.get_layer("logits")
     logits.set_weights([np.ones_like(logits.get_weights()[0]), logits.get_weights()[1]])
     film = np.zeros((256, 256), "uint8")

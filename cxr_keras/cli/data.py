@@ -45,7 +45,7 @@ def download(dest: Path, archives: str | None, metadata_only: bool, keep_archive
     Example:
       cxr-keras download data/nih --archives 1,3-5
     """
-    from cxr_keras.data.download import download as fetch_nih
+    from cxr_keras.data.download.nih import download as fetch_nih
 
     if metadata_only and (archives or keep_archives):
         raise click.UsageError("--metadata-only fetches no archives; leave the other options out.")
@@ -105,7 +105,7 @@ def explore(data: Path | None, out: Path | None, all_rows: bool) -> None:
     Example:
       cxr-keras explore data/nih --out nih-explored
     """
-    from cxr_keras import exploration
+    from cxr_keras.data import exploration
     from cxr_keras.data.phantom import NOTICE
     from cxr_keras.tables import frame_table
 

@@ -217,7 +217,7 @@ def _show(result: Any) -> None:
 
 
 def _say_contradictions(rows: list[Any]) -> None:
-    from cxr_keras.labels import NO_FINDING
+    from cxr_keras.data.labels import NO_FINDING
 
     count = sum(NO_FINDING in row.findings and len(row.findings) > 1 for row in rows)
     if count:

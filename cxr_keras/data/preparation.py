@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxr_keras.data import cache, nih, phantom, sampling
-from cxr_keras.data.nih import FINDING_LABELS, IMAGE
-from cxr_keras.labels import LABELS, encode_cells
+from cxr_keras.data import phantom, pixel_store, sampling
+from cxr_keras.data.labels import LABELS, encode_cells
+from cxr_keras.data.readers import nih
+from cxr_keras.data.readers.nih import FINDING_LABELS, IMAGE
 from cxr_keras.utils.arrays import take_rows
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import atomic_file, cache_folder
@@ -64,7 +65,7 @@ class Prepared:
     root: Path
     manifest: pd.DataFrame
     folder: Path
-    store: cache.PixelStore | None
+    store: pixel_store.PixelStore | None
     split_kind: str
     phantoms: bool
 
@@ -136,7 +137,7 @@ def prepare(
     for sentence in dataset.notices:
         notice(sentence)
     chosen = sampling.choose_images(dataset.table, per_class=per_class, seed=seed)
-    store = None if allow_missing else cache.open_store(list(chosen["path"]))
+    store = None if allow_missing else pixel_store.open_store(list(chosen["path"]))
     chosen = _with_pixels(chosen, store)
     manifest, notices = sampling.split_images(chosen, dataset, how=split, seed=seed)
     for sentence in notices:
@@ -151,7 +152,7 @@ def prepare(
     return Prepared(root, manifest, folder, store, split, is_phantom)
 
 
-def _with_pixels(chosen: pd.DataFrame, store: cache.PixelStore | None) -> pd.DataFrame:
+def _with_pixels(chosen: pd.DataFrame, store: pixel_store.PixelStore | None) -> pd.DataFrame:
     """Add "row" and "digest"; leave out, name and count what could not be decoded."""
     if store is None:
         return chosen.assign(row=-1, digest="")

@@ -13,9 +13,9 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from cxr_keras.data.nih import FINDING_LABELS, IMAGE, PATIENT, Dataset
+from cxr_keras.data.labels import LABELS, encode_cells
+from cxr_keras.data.readers.nih import FINDING_LABELS, IMAGE, PATIENT, Dataset
 from cxr_keras.errors import DataError
-from cxr_keras.labels import LABELS, encode_cells
 
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLITS = (TRAIN, VAL, TEST)

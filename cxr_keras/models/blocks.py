@@ -1,11 +1,9 @@
-"""What every network shares: the grey input stem, PyTorch-like layers, the 15-way sigmoid head."""
+"""What every network shares: the grey input stem, PyTorch-like layers, the sigmoid head."""
 
 from __future__ import annotations
 
 import keras
 from keras import layers
-
-from cxr_keras.labels import LABELS
 
 INPUT_SIZE = 256  # pixels of a stored radiograph's side
 CROP_SIZE = 224  # pixels that a network sees
@@ -36,14 +34,14 @@ def input_stem() -> tuple[keras.KerasTensor, keras.KerasTensor]:
     return pixels, layers.Rescaling(scale, offset, name="imagenet_normalisation")(rgb)
 
 
-def sigmoid_head(features: keras.KerasTensor) -> keras.KerasTensor:
-    """Features (N, D) → 15 probabilities, in float32 whatever the network's precision.
+def sigmoid_head(features: keras.KerasTensor, outputs: int) -> keras.KerasTensor:
+    """Features (N, D) → (N, outputs) probabilities, in float32 whatever the network's precision.
 
     The logits are a layer of their own: training takes its loss on them, because Keras clips
     probabilities inside binary cross-entropy and a saturated sigmoid then has no gradient.
     """
     logits = layers.Dense(
-        len(LABELS), kernel_initializer=torch_uniform(), dtype="float32", name=LOGITS
+        outputs, kernel_initializer=torch_uniform(), dtype="float32", name=LOGITS
     )(features)
     return layers.Activation("sigmoid", dtype="float32", name=PROBABILITIES)(logits)
 

@@ -99,13 +99,14 @@ def get_spec(name: str) -> ModelSpec:
     return _REGISTRY[name]
 
 
-def build_model(name: str, weights: str | Path | None = None) -> keras.Model:
-    """Build a network: raw grey pixels (N, 256, 256, 1) in 0…255 → (N, 15) probabilities.
+def build_model(name: str, weights: str | Path | None = None, *, outputs: int = 15) -> keras.Model:
+    """Build a network: raw grey pixels (N, 256, 256, 1) in 0…255 → (N, outputs) probabilities.
 
     Args:
         name: a registered network, see `cxr-keras models`.
         weights: of the body: None (or "none") for random ones, "imagenet" for torchvision's,
             fetched once, or the path of a torchvision `.pth`. The head is always new.
+        outputs: labels to predict; NIH ChestX-ray14 has 15.
 
     Returns:
         An uncompiled functional `keras.Model` of built-in layers only.
@@ -122,7 +123,7 @@ def build_model(name: str, weights: str | Path | None = None) -> keras.Model:
     file = _weights_file(spec, weights)
     state_dict = load_state_dict(file) if file else {}
     pixels, x = input_stem()
-    model = keras.Model(pixels, sigmoid_head(spec.body(x)), name=name)
+    model = keras.Model(pixels, sigmoid_head(spec.body(x), outputs), name=name)
     if file and spec.pretrained:
         port(model, spec.pretrained, state_dict, origin=file)
     return model

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cxr_keras.data.labels import NO_FINDING, decode, encode
 from cxr_keras.data.phantom.anatomy import GRID, SIZE, Mask, patient_chest, render
 from cxr_keras.data.phantom.findings import SIGNS, add_findings
 from cxr_keras.errors import DataError
-from cxr_keras.labels import NO_FINDING, decode, encode
 from cxr_keras.utils.console import notice, progress_bar
 from cxr_keras.utils.files import (
     atomic_folder,

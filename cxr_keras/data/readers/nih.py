@@ -30,8 +30,15 @@ from pathlib import Path
 import pandas as pd
 
 from cxr_keras.data.images import SUFFIXES
+from cxr_keras.data.labels import (
+    FINDINGS,
+    NO_FINDING,
+    canonical_label,
+    decode,
+    encode,
+    split_labels,
+)
 from cxr_keras.errors import DataError
-from cxr_keras.labels import FINDINGS, NO_FINDING, canonical_label, decode, encode, split_labels
 
 IMAGE, FINDING_LABELS, PATIENT = "Image Index", "Finding Labels", "Patient ID"
 AGE, GENDER, VIEW = "Patient Age", "Patient Gender", "View Position"

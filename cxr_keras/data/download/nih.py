@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr_keras.data.archives import unpack_archive
+from cxr_keras.data.download.archives import unpack_archive
 from cxr_keras.errors import DataError
 from cxr_keras.fetch import (
     RETRY_WAITS_S,

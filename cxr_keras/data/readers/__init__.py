@@ -1,0 +1,1 @@
+"""Data sets: one module each, from a folder to a table of images."""
