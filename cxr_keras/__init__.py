@@ -14,11 +14,11 @@ from cxr_keras.errors import CxrError
 
 if TYPE_CHECKING:
     from cxr_keras.artifacts import load_model
-    from cxr_keras.assessment import assess
     from cxr_keras.comparison import compare
     from cxr_keras.data.exploration import explore
     from cxr_keras.ensembling import ensemble
     from cxr_keras.evaluation import evaluate
+    from cxr_keras.metrics.assessment import assess
     from cxr_keras.models.registry import build_model, register_model
     from cxr_keras.prediction import predict
     from cxr_keras.recalibration import calibrate
@@ -47,7 +47,7 @@ __all__ = [
 # Public names whose modules import Keras: they are loaded on first use, so that
 # `cxr-keras --help` answers at once.
 _LAZY = {
-    "assess": "cxr_keras.assessment",
+    "assess": "cxr_keras.metrics.assessment",
     "build_model": "cxr_keras.models.registry",
     "calibrate": "cxr_keras.recalibration",
     "compare": "cxr_keras.comparison",

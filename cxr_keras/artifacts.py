@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cxr_keras.calibration import Scaling
 from cxr_keras.data.images import SIDE, VERSION
 from cxr_keras.data.labels import LABELS
 from cxr_keras.errors import ModelError, RunError
+from cxr_keras.metrics.calibration import Scaling
 from cxr_keras.utils.files import atomic_file, write_text
 
 if TYPE_CHECKING:

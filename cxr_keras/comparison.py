@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxr_keras import artifacts, assessment, bootstrap, metrics
+from cxr_keras import artifacts
 from cxr_keras.data.readers.nih import IMAGE, PATIENT
 from cxr_keras.errors import DataError
+from cxr_keras.metrics import assessment, bootstrap, per_label
 from cxr_keras.utils.console import notice, progress_bar
 
 
@@ -69,7 +70,7 @@ def compare(
             probability_b,
             patients.to_numpy(),
             labels=labels,
-            averages=metrics.average_rows(labels),
+            averages=per_label.average_rows(labels),
             resamples=resamples,
             seed=seed,
             progress=bar.advance,

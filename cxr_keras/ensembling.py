@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxr_keras import artifacts, assessment, metrics
-from cxr_keras.assessment import PROBABILITY
+from cxr_keras import artifacts
 from cxr_keras.config import RUNS_FOLDER
 from cxr_keras.data.labels import LABELS
 from cxr_keras.data.readers.nih import IMAGE
 from cxr_keras.errors import RunError
 from cxr_keras.evaluation import Evaluation, write_own_evaluation
+from cxr_keras.metrics import assessment, per_label
+from cxr_keras.metrics.assessment import PROBABILITY
+from cxr_keras.metrics.thresholds import choose_thresholds
 from cxr_keras.run_folder import make_folder
-from cxr_keras.thresholds import choose_thresholds
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import atomic_folder, cannot_write
 
@@ -165,7 +166,7 @@ def _weights(members: Sequence[_Member], *, weighted: bool) -> np.ndarray:
     if weighted:
         for i, member in enumerate(members):
             truth, probability = assessment.columns_of(member.val, LABELS)
-            raw[i] = metrics.average(metrics.label_table(truth, probability), "auroc")
+            raw[i] = per_label.average(per_label.label_table(truth, probability), "auroc")
         if not np.isfinite(raw).all():
             raise RunError("The validation split has no AUROC to weigh by; leave --weighted out.")
     weights: np.ndarray = raw / raw.sum()

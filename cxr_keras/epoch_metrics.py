@@ -18,7 +18,7 @@ class EpochMetrics(keras.metrics.Metric):
     which count each batch one after the other, at a third of their cost: a batch is counted once,
     into a histogram of the probabilities by truth and label. `fit` logs the three under the names
     "precision", "recall" and "auc". As in Keras, a label with one class has an AUC of 0, and a
-    ratio of nothing is 0; the tables of `cxr_keras.metrics` call both undefined.
+    ratio of nothing is 0; the tables of `cxr_keras.metrics.per_label` call both undefined.
 
     Args:
         labels: number of labels.

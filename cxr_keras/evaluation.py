@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxr_keras import artifacts, assessment
-from cxr_keras.assessment import PROBABILITY, RESAMPLES, TRUTH, Assessment
+from cxr_keras import artifacts
 from cxr_keras.data import sampling
 from cxr_keras.data.labels import LABELS, encode_cells
 from cxr_keras.data.preparation import Prepared, PreparedSplit, prepare
 from cxr_keras.data.readers import nih
 from cxr_keras.data.readers.nih import AGE, GENDER, IMAGE, PATIENT, VIEW
 from cxr_keras.errors import DataError
+from cxr_keras.metrics import assessment
+from cxr_keras.metrics.assessment import PROBABILITY, RESAMPLES, TRUTH, Assessment
 from cxr_keras.utils.console import notice, progress_bar
 
 BATCH_SIZE = 32

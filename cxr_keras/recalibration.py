@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from cxr_keras import artifacts, assessment
-from cxr_keras.calibration import fit_scaling
+from cxr_keras import artifacts
 from cxr_keras.data import sampling
 from cxr_keras.errors import ModelError
 from cxr_keras.evaluation import (
@@ -17,8 +16,10 @@ from cxr_keras.evaluation import (
     refuse_trained_on,
     write_own_evaluation,
 )
+from cxr_keras.metrics import assessment
+from cxr_keras.metrics.calibration import fit_scaling
+from cxr_keras.metrics.thresholds import choose_thresholds
 from cxr_keras.run_folder import hold_folder
-from cxr_keras.thresholds import choose_thresholds
 from cxr_keras.utils.console import notice
 
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from cxr_keras.assessment import Assessment
 from cxr_keras.data.labels import NO_FINDING
-from cxr_keras.metrics import DEFINED_SUFFIX, average_rows
-from cxr_keras.subgroups import overview
+from cxr_keras.metrics.assessment import Assessment
+from cxr_keras.metrics.per_label import DEFINED_SUFFIX, average_rows
+from cxr_keras.metrics.subgroups import overview
 
 
 def text_table(rows: Sequence[Sequence[str]], header: Sequence[str], *, left: int = 1) -> str:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from cxr_keras import artifacts, assessment, metrics, plots
+from cxr_keras import artifacts, plots
 from cxr_keras.callbacks import EpochSeed, ProgressLog, Recorder, StopOnNonFinite
 from cxr_keras.config import TrainConfig
 from cxr_keras.data import sampling
@@ -23,6 +23,8 @@ from cxr_keras.errors import RunError
 from cxr_keras.evaluation import Evaluation, frame_of, predict_side, write_own_evaluation
 from cxr_keras.kernels import keep_memory, native_kernels
 from cxr_keras.losses import check_loss, get_loss
+from cxr_keras.metrics import assessment, per_label
+from cxr_keras.metrics.thresholds import choose_thresholds
 from cxr_keras.models.freezing import freeze
 from cxr_keras.models.registry import RANDOM, build_model, get_spec
 from cxr_keras.optimizers import adam
@@ -34,7 +36,6 @@ from cxr_keras.run_folder import (
     open_folder,
     run_info,
 )
-from cxr_keras.thresholds import choose_thresholds
 from cxr_keras.trained_part import TrainedPart, trained_part
 from cxr_keras.utils.console import notice, progress_bar
 
@@ -252,8 +253,8 @@ def _finish(
         },
         "thresholds": evaluation.assessment.thresholds,
         "test_averages": {
-            measure: _rounded(metrics.average(evaluation.metrics, measure))
-            for measure in metrics.MEASURES
+            measure: _rounded(per_label.average(evaluation.metrics, measure))
+            for measure in per_label.MEASURES
         },
         "seconds": {"training": round(seconds, 1), "whole": round(time.time() - begun, 1)},
         "images_per_second": recorder.images_per_second(len(sides[sampling.TRAIN])),

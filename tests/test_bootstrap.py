@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cxr_keras import bootstrap
 from cxr_keras.errors import DataError
+from cxr_keras.metrics import bootstrap
 
 # the arithmetic, on toys too small for bounds that mean anything
 intervals = partial(bootstrap.intervals, min_patients=1)

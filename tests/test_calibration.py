@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 
-from cxr_keras.calibration import (
+from cxr_keras.errors import DataError
+from cxr_keras.metrics.calibration import (
     ALL_LABELS,
     MAX_SLOPE,
     MIN_SLOPE,
@@ -17,8 +18,7 @@ from cxr_keras.calibration import (
     fit_scaling,
     reliability_table,
 )
-from cxr_keras.errors import DataError
-from cxr_keras.metrics import binary_cross_entropy
+from cxr_keras.metrics.per_label import binary_cross_entropy
 
 NAMES = ["Edema", "Mass", "Nodule"]
 IDENTITY = Scaling("none", (1.0,) * 3, (0.0,) * 3)

@@ -64,7 +64,7 @@ def test_an_ensemble_of_a_run_that_does_not_say_its_films_does_not_either(run, s
 
 
 def test_weights_follow_the_validation_auroc(run, second, tmp_path):
-    from cxr_keras.metrics import average, label_table
+    from cxr_keras.metrics.per_label import average, label_table
 
     result = ensemble([run.folder, second.folder], name="w", weighted=True, folder=tmp_path)
     scores = []
@@ -145,7 +145,7 @@ def test_thresholds_for_a_sensitivity_go_into_the_card(run, copy, phantoms):
 def test_scaled_probabilities_are_what_evaluate_and_predict_give(
     run, second, copy, phantoms, method
 ):
-    from cxr_keras.calibration import Scaling
+    from cxr_keras.metrics.calibration import Scaling
 
     result = calibrate(copy, method=method, resamples=0)
     scaling = Scaling.from_dict(artifacts.read_card(copy).scaling)

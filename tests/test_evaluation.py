@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_keras import artifacts, assessment, evaluate
+from cxr_keras import artifacts, evaluate
 from cxr_keras.data.labels import LABELS
 from cxr_keras.errors import CxrError
 from cxr_keras.evaluation import evaluate_predictions
+from cxr_keras.metrics import assessment
 
 TABLE = "Data_Entry_2017_v2020.csv"
 
@@ -27,7 +28,7 @@ def test_evaluate_gives_the_same_tables_again(run, tmp_path):
 
 
 def test_thresholds_come_from_the_validation_split_alone(run):
-    from cxr_keras.thresholds import choose_thresholds
+    from cxr_keras.metrics.thresholds import choose_thresholds
 
     validation = assessment.read_predictions(run.folder / "predictions_val.csv")
     chosen, _ = choose_thresholds(*assessment.columns_of(validation, LABELS), labels=LABELS)
@@ -164,7 +165,7 @@ def test_subgroups_are_the_table_of_their_images(run):
 
 
 def test_ages_fall_into_bands_and_nonsense_is_unknown():
-    from cxr_keras.subgroups import groups_of
+    from cxr_keras.metrics.subgroups import groups_of
 
     ages = pd.DataFrame({"Patient Age": [0, 17, 17.5, 18, 39, 40, 64, 65, 120, 414, None, "x"]})
     assert groups_of(ages)["age"].tolist() == [

@@ -8,14 +8,14 @@ from click.testing import CliRunner
 from PIL import Image
 
 from cxr_keras import compare
-from cxr_keras.calibration import Scaling
 from cxr_keras.cli import main
 from cxr_keras.data.images import read_image
 from cxr_keras.data.preparation import prepare
 from cxr_keras.errors import CxrError, ImageError, ModelError
 from cxr_keras.evaluation import evaluate_predictions
 from cxr_keras.explain import grad_cam
-from cxr_keras.metrics import label_table
+from cxr_keras.metrics.calibration import Scaling
+from cxr_keras.metrics.per_label import label_table
 
 NAN = np.full((4, 15), np.nan)
 

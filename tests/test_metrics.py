@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cxr_keras.data.labels import FINDINGS, LABELS
 from cxr_keras.errors import DataError
-from cxr_keras.metrics import (
+from cxr_keras.metrics.per_label import (
     AVERAGE_ALL,
     AVERAGE_FINDINGS,
     average,

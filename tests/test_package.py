@@ -34,8 +34,11 @@ def test_every_public_name_is_there_and_no_other():
 @pytest.mark.parametrize(
     "module",
     [
-        *("assessment.py", "metrics.py", "bootstrap.py", "thresholds.py", "calibration.py"),
-        *("samplewise.py", "subgroups.py", "data/labels.py"),
+        *(
+            f"metrics/{n}.py"
+            for n in ("assessment", "per_label", "bootstrap", "thresholds", "calibration")
+        ),
+        *("metrics/example_based.py", "metrics/subgroups.py", "data/labels.py"),
         *("data/sampling.py", "data/images.py", "data/readers/nih.py"),
     ],
 )

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cxr_keras.data.labels import NO_FINDING
 from cxr_keras.errors import DataError
-from cxr_keras.samplewise import (
+from cxr_keras.metrics.example_based import (
     contradictions,
     cooccurrence,
     samplewise_table,

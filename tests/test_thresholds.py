@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from cxr_keras.data.labels import LABELS
 from cxr_keras.errors import DataError
-from cxr_keras.metrics import label_table
-from cxr_keras.thresholds import choose_thresholds
+from cxr_keras.metrics.per_label import label_table
+from cxr_keras.metrics.thresholds import choose_thresholds
 
 
 def random_case(seed, n=80, k=3, digits=1):

@@ -131,8 +131,8 @@ def compare(run_a: Path, run_b: Path, resamples: int, csv_file: Path | None) -> 
       cxr-keras compare saved_models/alexnet_custom-ep30-lr0.001 \\
         saved_models/alexnet_custom-ep30-lr0.0005
     """
-    from cxr_keras.assessment import write_table
     from cxr_keras.comparison import compare as run_comparison
+    from cxr_keras.metrics.assessment import write_table
     from cxr_keras.tables import comparison_table
 
     table = run_comparison(run_a, run_b, resamples=resamples)

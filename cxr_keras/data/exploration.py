@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 
 from cxr_keras import plots
-from cxr_keras.assessment import write_table
 from cxr_keras.data import phantom
 from cxr_keras.data.labels import LABELS, encode_cells
 from cxr_keras.data.preparation import resolve_data
 from cxr_keras.data.readers import nih
 from cxr_keras.data.readers.nih import AGE, FINDING_LABELS, GENDER, PATIENT, VIEW
 from cxr_keras.errors import DataError
-from cxr_keras.subgroups import groups_of
+from cxr_keras.metrics.assessment import write_table
+from cxr_keras.metrics.subgroups import groups_of
 from cxr_keras.utils.console import notice
 
 LABEL_COUNTS, PATIENTS = "label_counts.csv", "patients.csv"

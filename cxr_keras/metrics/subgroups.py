@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from cxr_keras import metrics
 from cxr_keras.data.readers.nih import AGE, GENDER, VIEW
+from cxr_keras.metrics import per_label
 
 AGE_BANDS = (("0–17", 0, 17), ("18–39", 18, 39), ("40–64", 40, 64), ("65 and over", 65, 120))
 UNKNOWN = "unknown"
@@ -51,7 +51,7 @@ def subgroup_table(
         labels: names of the columns.
 
     Returns:
-        Columns group ("view", "sex", "age"), value, images, then those of `metrics.label_table`;
+        Columns group ("view", "sex", "age"), value, images, then those of `per_label.label_table`;
         empty if `images` has none of the three columns.
     """
     tables = []
@@ -59,7 +59,7 @@ def subgroup_table(
     for name in groups.columns:
         for value in sorted(groups[name].unique()):
             inside = (groups[name] == value).to_numpy()
-            table = metrics.label_table(
+            table = per_label.label_table(
                 truth[inside], probability[inside], thresholds=thresholds, labels=labels
             )
             table.insert(0, "images", int(inside.sum()))
@@ -75,8 +75,8 @@ def overview(table: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
     """
     if table.empty:
         return table
-    row = next(iter(metrics.average_rows(labels)))
+    row = next(iter(per_label.average_rows(labels)))
     chosen = table[table["label"] == row]
-    counts = table.loc[table["label"] == row + metrics.DEFINED_SUFFIX, "auroc"]
+    counts = table.loc[table["label"] == row + per_label.DEFINED_SUFFIX, "auroc"]
     columns = ["group", "value", "images", "support", "precision", "recall", "f1", "auroc", "ap"]
     return chosen[columns].assign(labels=counts.astype(int).to_numpy()).reset_index(drop=True)

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxr_keras import bootstrap, calibration, metrics, plots, samplewise, subgroups
+from cxr_keras import plots
 from cxr_keras.data.labels import LABELS, canonical_label
 from cxr_keras.data.readers.nih import IMAGE, PATIENT
 from cxr_keras.errors import DataError
+from cxr_keras.metrics import bootstrap, calibration, example_based, per_label, subgroups
 from cxr_keras.utils.console import notice, progress_bar
 from cxr_keras.utils.files import atomic_file
 
@@ -33,11 +34,11 @@ class Assessment:
     Attributes:
         labels: the labels measured, in order.
         thresholds: label → the probability from which it is called.
-        metrics: `metrics.label_table` with intervals (auroc_low … ap_high), brier, ece and
+        metrics: `per_label.label_table` with intervals (auroc_low … ap_high), brier, ece and
             threshold; then the baselines' rows.
         samplewise: measures over images in place of labels, see `samplewise`.
         cooccurrence: images by true label and called label.
-        subgroups: `metrics.label_table` by view, sex and age band; empty without such columns.
+        subgroups: `per_label.label_table` by view, sex and age band; empty without such columns.
         reliability: observed rate against mean probability, by bin.
         loss: mean binary cross-entropy over images and labels.
         images: how many.
@@ -97,36 +98,36 @@ def assess(
     truth, probability = columns_of(predictions, labels)
     limits = [thresholds[n] if isinstance(thresholds, Mapping) else thresholds for n in labels]
     called = probability >= np.array(limits)
-    table = metrics.label_table(truth, probability, thresholds=limits, labels=labels)
+    table = per_label.label_table(truth, probability, thresholds=limits, labels=labels)
     if resamples:
         patients = predictions.get(PATIENT, pd.Series(range(len(predictions))))
         table = _with_intervals(table, truth, probability, patients, labels, resamples, seed)
     table = _with_calibration(table, truth, probability, labels)
     table["threshold"] = table["label"].map(dict(zip(labels, limits, strict=True)))
     rates = [base_rates[name] for name in labels] if base_rates else None
-    floor = metrics.baselines(truth, base_rates=rates, labels=labels)
+    floor = per_label.baselines(truth, base_rates=rates, labels=labels)
     return Assessment(
         labels=labels,
         thresholds=dict(zip(labels, map(float, limits), strict=True)),
         metrics=pd.concat([table, floor], ignore_index=True),
         samplewise=_samplewise(truth, called, probability),
-        cooccurrence=samplewise.cooccurrence(truth, called, labels),
+        cooccurrence=example_based.cooccurrence(truth, called, labels),
         subgroups=subgroups.subgroup_table(
             predictions, truth, probability, thresholds=limits, labels=labels
         ),
         reliability=calibration.reliability_table(truth, probability, labels=labels),
-        loss=metrics.binary_cross_entropy(truth, probability),
+        loss=per_label.binary_cross_entropy(truth, probability),
         images=len(predictions),
-        contradictions=samplewise.contradictions(called, labels),
-        silent=samplewise.silent(called),
+        contradictions=example_based.contradictions(called, labels),
+        silent=example_based.silent(called),
     )
 
 
 def _samplewise(truth: np.ndarray, called: np.ndarray, probability: np.ndarray) -> pd.DataFrame:
     """The measures over images, and what always answering "no" would score."""
-    table = samplewise.samplewise_table(truth, called, probability)
+    table = example_based.samplewise_table(truth, called, probability)
     nothing = np.zeros_like(probability)
-    floor = samplewise.samplewise_table(truth, nothing.astype(bool), nothing)
+    floor = example_based.samplewise_table(truth, nothing.astype(bool), nothing)
     table.insert(2, 'always "no"', floor["value"])
     return table
 
@@ -153,7 +154,7 @@ def columns_of(predictions: pd.DataFrame, labels: Sequence[str]) -> tuple[np.nda
         raise DataError(f"The table of predictions lacks the column {wanted}.")
     truth = predictions[[TRUTH + name for name in labels]].to_numpy()
     probability = predictions[[PROBABILITY + name for name in labels]].to_numpy()
-    return metrics.checked(truth, probability, len(labels))
+    return per_label.checked(truth, probability, len(labels))
 
 
 def read_predictions(source: str | Path) -> pd.DataFrame:
@@ -241,7 +242,7 @@ def _with_intervals(
             probability,
             patients.to_numpy(),
             labels=labels,
-            averages=metrics.average_rows(labels),
+            averages=per_label.average_rows(labels),
             resamples=resamples,
             seed=seed,
             progress=bar.advance,
@@ -259,7 +260,7 @@ def _with_calibration(
     }
     for name, column in values.items():
         by_row = dict(zip(labels, column, strict=True))
-        for row, places in metrics.average_rows(labels).items():
+        for row, places in per_label.average_rows(labels).items():
             by_row[row] = column[places].mean()
         table[name] = table["label"].map(by_row)
     return table

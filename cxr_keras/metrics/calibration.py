@@ -20,7 +20,7 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, logit
 
 from cxr_keras.errors import DataError
-from cxr_keras.metrics import binary_cross_entropy, checked
+from cxr_keras.metrics.per_label import binary_cross_entropy, checked
 
 METHODS = ("none", "temperature", "platt")
 ALL_LABELS = "all labels"

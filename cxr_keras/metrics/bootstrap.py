@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from cxr_keras.errors import DataError
-from cxr_keras.metrics import checked
+from cxr_keras.metrics.per_label import checked
 
 MEASURES = ("auroc", "ap")
 MIN_PATIENTS = 5  # of either class, for a label to have bounds

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cxr_keras.errors import DataError
-from cxr_keras.metrics import checked
+from cxr_keras.metrics.per_label import checked
 
 FALLBACK = 0.5
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from cxr_keras.data.labels import NO_FINDING
 from cxr_keras.errors import DataError
-from cxr_keras.metrics import checked
+from cxr_keras.metrics.per_label import checked
 
 NO_LABEL, NOTHING_CALLED = "no label", "nothing called"
 
