@@ -14,14 +14,14 @@ from cxr_keras.errors import CxrError
 
 if TYPE_CHECKING:
     from cxr_keras.artifacts import load_model
-    from cxr_keras.comparison import compare
     from cxr_keras.data.exploration import explore
-    from cxr_keras.ensembling import ensemble
-    from cxr_keras.evaluation import evaluate
+    from cxr_keras.evaluation.comparison import compare
+    from cxr_keras.evaluation.ensembling import ensemble
+    from cxr_keras.evaluation.evaluation import evaluate
+    from cxr_keras.evaluation.recalibration import calibrate
     from cxr_keras.metrics.assessment import assess
     from cxr_keras.models.registry import build_model, register_model
     from cxr_keras.prediction import predict
-    from cxr_keras.recalibration import calibrate
     from cxr_keras.training import train
 
 __version__ = "0.1.0"
@@ -49,10 +49,10 @@ __all__ = [
 _LAZY = {
     "assess": "cxr_keras.metrics.assessment",
     "build_model": "cxr_keras.models.registry",
-    "calibrate": "cxr_keras.recalibration",
-    "compare": "cxr_keras.comparison",
-    "ensemble": "cxr_keras.ensembling",
-    "evaluate": "cxr_keras.evaluation",
+    "calibrate": "cxr_keras.evaluation.recalibration",
+    "compare": "cxr_keras.evaluation.comparison",
+    "ensemble": "cxr_keras.evaluation.ensembling",
+    "evaluate": "cxr_keras.evaluation.evaluation",
     "explore": "cxr_keras.data.exploration",
     "load_model": "cxr_keras.artifacts",
     "predict": "cxr_keras.prediction",

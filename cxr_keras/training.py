@@ -20,7 +20,7 @@ from cxr_keras.data.labels import LABELS
 from cxr_keras.data.preparation import Prepared, prepare
 from cxr_keras.epoch_metrics import EpochMetrics
 from cxr_keras.errors import RunError
-from cxr_keras.evaluation import Evaluation, frame_of, predict_side, write_own_evaluation
+from cxr_keras.evaluation.evaluation import Evaluation, frame_of, predict_side, write_own_evaluation
 from cxr_keras.kernels import keep_memory, native_kernels
 from cxr_keras.losses import check_loss, get_loss
 from cxr_keras.metrics import assessment, per_label

@@ -9,7 +9,7 @@ import pytest
 from cxr_keras import artifacts, evaluate
 from cxr_keras.data.labels import LABELS
 from cxr_keras.errors import CxrError
-from cxr_keras.evaluation import evaluate_predictions
+from cxr_keras.evaluation.evaluation import evaluate_predictions
 from cxr_keras.metrics import assessment
 
 TABLE = "Data_Entry_2017_v2020.csv"

@@ -10,7 +10,7 @@ from torchvision_nets import original
 from cxr_keras import build_model, load_model, lookahead, train
 from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import prepare
-from cxr_keras.evaluation import predict_side
+from cxr_keras.evaluation.evaluation import predict_side
 from cxr_keras.frozen import cut, stored_features, with_features
 from cxr_keras.kernels import native_kernels
 from cxr_keras.models.freezing import freeze

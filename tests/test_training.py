@@ -12,7 +12,7 @@ from cxr_keras import artifacts, load_model, predict, train
 from cxr_keras.data.images import read_image
 from cxr_keras.data.labels import LABELS
 from cxr_keras.errors import CxrError, ModelError, RunError
-from cxr_keras.evaluation import evaluate
+from cxr_keras.evaluation.evaluation import evaluate
 
 RUN_FILES = {
     "model.keras",

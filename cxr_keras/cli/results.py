@@ -64,7 +64,7 @@ def evaluate(
       cxr-keras evaluate saved_models/alexnet_custom-ep30-lr0.0005 --thresholds 0.5
       cxr-keras evaluate --predictions P.csv --truth Data_Entry_2017_v2020.csv
     """
-    from cxr_keras import evaluation
+    from cxr_keras.evaluation import evaluation
 
     if predictions is not None and truth is not None and run is None:
         context = click.get_current_context()
@@ -110,7 +110,7 @@ def calibrate(run: Path, **options: Any) -> None:
     Example:
       cxr-keras calibrate saved_models/alexnet_custom-ep30-lr0.0005 --sensitivity 0.9
     """
-    from cxr_keras.recalibration import calibrate as run_calibration
+    from cxr_keras.evaluation.recalibration import calibrate as run_calibration
 
     _show(run_calibration(run, **options))
 
@@ -131,7 +131,7 @@ def compare(run_a: Path, run_b: Path, resamples: int, csv_file: Path | None) -> 
       cxr-keras compare saved_models/alexnet_custom-ep30-lr0.001 \\
         saved_models/alexnet_custom-ep30-lr0.0005
     """
-    from cxr_keras.comparison import compare as run_comparison
+    from cxr_keras.evaluation.comparison import compare as run_comparison
     from cxr_keras.metrics.assessment import write_table
     from cxr_keras.tables import comparison_table
 
@@ -157,7 +157,7 @@ def ensemble(runs: tuple[Path, ...], **options: Any) -> None:
     Example:
       cxr-keras ensemble saved_models/alexnet_custom-* --name alexnet_custom-both
     """
-    from cxr_keras.ensembling import ensemble as run_ensemble
+    from cxr_keras.evaluation.ensembling import ensemble as run_ensemble
 
     _show(run_ensemble(runs, **options))
 

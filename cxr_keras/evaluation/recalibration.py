@@ -8,7 +8,7 @@ from pathlib import Path
 from cxr_keras import artifacts
 from cxr_keras.data import sampling
 from cxr_keras.errors import ModelError
-from cxr_keras.evaluation import (
+from cxr_keras.evaluation.evaluation import (
     Evaluation,
     data_of,
     frame_of,

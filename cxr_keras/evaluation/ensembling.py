@@ -15,7 +15,7 @@ from cxr_keras.config import RUNS_FOLDER
 from cxr_keras.data.labels import LABELS
 from cxr_keras.data.readers.nih import IMAGE
 from cxr_keras.errors import RunError
-from cxr_keras.evaluation import Evaluation, write_own_evaluation
+from cxr_keras.evaluation.evaluation import Evaluation, write_own_evaluation
 from cxr_keras.metrics import assessment, per_label
 from cxr_keras.metrics.assessment import PROBABILITY
 from cxr_keras.metrics.thresholds import choose_thresholds

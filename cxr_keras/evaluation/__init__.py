@@ -1,0 +1,1 @@
+"""A trained network measured: evaluate, calibrate, compare, ensemble."""
