@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from cxr_keras.evaluation.ensembling import ensemble
     from cxr_keras.evaluation.evaluation import evaluate
     from cxr_keras.evaluation.recalibration import calibrate
+    from cxr_keras.inference.prediction import predict
     from cxr_keras.metrics.assessment import assess
     from cxr_keras.models.registry import build_model, register_model
-    from cxr_keras.prediction import predict
     from cxr_keras.training import train
 
 __version__ = "0.1.0"
@@ -55,7 +55,7 @@ _LAZY = {
     "evaluate": "cxr_keras.evaluation.evaluation",
     "explore": "cxr_keras.data.exploration",
     "load_model": "cxr_keras.artifacts",
-    "predict": "cxr_keras.prediction",
+    "predict": "cxr_keras.inference.prediction",
     "register_model": "cxr_keras.models.registry",
     "train": "cxr_keras.training",
 }

@@ -152,7 +152,7 @@ def _predict_rate(model: Any, films: list[Path]) -> tuple[float, float]:
 
     from cxr_keras.artifacts import Card
     from cxr_keras.data.images import read_image
-    from cxr_keras.prediction import BATCH_SIZE, predict_files
+    from cxr_keras.inference.prediction import BATCH_SIZE, predict_files
     from cxr_keras.utils.threads import threaded_map
 
     list(predict_files(model, films[:32], card=Card()))

@@ -13,7 +13,7 @@ from cxr_keras.data.images import read_image
 from cxr_keras.data.preparation import prepare
 from cxr_keras.errors import CxrError, ImageError, ModelError
 from cxr_keras.evaluation.evaluation import evaluate_predictions
-from cxr_keras.explain import grad_cam
+from cxr_keras.inference.grad_cam import grad_cam
 from cxr_keras.metrics.calibration import Scaling
 from cxr_keras.metrics.per_label import label_table
 

@@ -246,7 +246,7 @@ def test_grad_cam_finds_the_only_bright_spot():
     """A network that answers to brightness is explained by the place that is bright."""
     import keras
 
-    from cxr_keras.explain import grad_cam
+    from cxr_keras.inference.grad_cam import grad_cam
     from cxr_keras.models import blocks
 
     pixels, x = blocks.input_stem()

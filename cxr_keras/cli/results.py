@@ -185,7 +185,7 @@ def predict(run: Path, paths: tuple[Path, ...], as_json: bool, **options: Any) -
     Example:
       cxr-keras predict saved_models/alexnet_custom-ep30-lr0.0005 my_xrays/ --csv findings.csv
     """
-    from cxr_keras import prediction
+    from cxr_keras.inference import prediction
     from cxr_keras.tables import text_table
 
     rows = prediction.predict(run, paths, **options)

@@ -220,9 +220,9 @@ def _overlays(
     model: Any, card: artifacts.Card, files: Sequence[Path], folder: Path
 ) -> Callable[[Prediction], None]:
     """What writes a row's Grad-CAM overlays into `folder`."""
-    from cxr_keras import explain
+    from cxr_keras.inference import grad_cam
 
-    explainer = explain.GradCam(model)
+    explainer = grad_cam.GradCam(model)
     names = _overlay_names(files)
 
     def draw(row: Prediction) -> None:
@@ -233,7 +233,7 @@ def _overlays(
         for name, heat in zip(labels, maps, strict=True):
             target = folder / f"{names[row.path]}.{name.replace(' ', '_')}.png"
             title = f"{name}  {row.probabilities[name]:.2f}"
-            explain.save_overlay(row.pixels, heat, target, title=title)
+            grad_cam.save_overlay(row.pixels, heat, target, title=title)
 
     return draw
 

@@ -1,0 +1,1 @@
+"""Files → findings: predictions and heat maps."""
