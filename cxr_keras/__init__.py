@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cxr_keras.inference.prediction import predict
     from cxr_keras.metrics.assessment import assess
     from cxr_keras.models.registry import build_model, register_model
-    from cxr_keras.training import train
+    from cxr_keras.training.run import train
 
 __version__ = "0.1.0"
 
@@ -57,7 +57,7 @@ _LAZY = {
     "load_model": "cxr_keras.artifacts",
     "predict": "cxr_keras.inference.prediction",
     "register_model": "cxr_keras.models.registry",
-    "train": "cxr_keras.training",
+    "train": "cxr_keras.training.run",
 }
 
 

@@ -15,10 +15,10 @@ from typing import Any
 import keras
 
 from cxr_keras import __version__, artifacts
-from cxr_keras.config import TrainConfig
 from cxr_keras.data import phantom, sampling
 from cxr_keras.data.preparation import Prepared
 from cxr_keras.errors import RunError
+from cxr_keras.training.config import TrainConfig
 from cxr_keras.utils.console import notice
 
 if sys.platform != "win32":

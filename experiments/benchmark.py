@@ -137,8 +137,8 @@ def prepare_rate(bench: Bench) -> tuple[float, float]:
 
 def predict_rate(bench: Bench) -> tuple[float, float]:
     """Films a second from PNG to row, and 1 / (1/decode + 1/network), each alone on all cores."""
-    from cxr_keras.kernels import keep_memory, native_kernels
     from cxr_keras.models.registry import build_model
+    from cxr_keras.models.torch_kernels import keep_memory, native_kernels
 
     model = build_model("alexnet_custom")
     films = sorted((bench.data / "images").iterdir())

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from cxr_keras.epoch_metrics import EpochMetrics
+from cxr_keras.training.epoch_metrics import EpochMetrics
 
 
 def keras_own(batches, labels):

@@ -7,15 +7,16 @@ import pytest
 import torch
 from torchvision_nets import original
 
-from cxr_keras import build_model, load_model, lookahead, train
+from cxr_keras import build_model, load_model, train
 from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import prepare
 from cxr_keras.evaluation.evaluation import predict_side
-from cxr_keras.frozen import cut, stored_features, with_features
-from cxr_keras.kernels import native_kernels
 from cxr_keras.models.freezing import freeze
 from cxr_keras.models.registry import get_spec, list_models
+from cxr_keras.models.torch_kernels import native_kernels
 from cxr_keras.models.weights import Pretrained
+from cxr_keras.training import lookahead
+from cxr_keras.training.frozen import cut, stored_features, with_features
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxr_keras.errors import CxrError
-from cxr_keras.losses import (
+from cxr_keras.training.losses import (
     LOSSES,
     AsymmetricLoss,
     FocalLoss,

@@ -20,7 +20,7 @@ from cxr_keras.models.registry import (
     list_models,
     register_model,
 )
-from cxr_keras.optimizers import adam
+from cxr_keras.training.optimizers import adam
 
 NAMES = [spec.name for spec in list_models() if spec.name != "tiny_test_net"]
 if importlib.util.find_spec("keras_cv") is None:  # .ci/run has an environment with it

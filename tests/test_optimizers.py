@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from cxr_keras.optimizers import adam
+from cxr_keras.training.optimizers import adam
 
 OPTIONS = [
     {},

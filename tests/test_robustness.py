@@ -347,7 +347,7 @@ def test_the_best_epoch_before_a_nan_is_kept(tiny_model, phantoms, tmp_path, cap
     """A rate that ruins the weights in the third epoch."""
     import keras
 
-    from cxr_keras.callbacks import EpochSeed
+    from cxr_keras.training.callbacks import EpochSeed
 
     begin = EpochSeed.on_epoch_begin
 

@@ -101,7 +101,7 @@ def train(model: str, data: Path | None, **settings: Any) -> None:
       cxr-keras train resnet18 --data data/nih --loss asymmetric --fine-tune 2
     """
     from cxr_keras.tables import assessment_sentences, metrics_table
-    from cxr_keras.training import train as run_training
+    from cxr_keras.training.run import train as run_training
 
     run = run_training(model, data, **settings)
     click.echo(metrics_table(run.metrics))

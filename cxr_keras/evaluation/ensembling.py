@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from cxr_keras import artifacts
-from cxr_keras.config import RUNS_FOLDER
 from cxr_keras.data.labels import LABELS
 from cxr_keras.data.readers.nih import IMAGE
 from cxr_keras.errors import RunError
@@ -20,6 +19,7 @@ from cxr_keras.metrics import assessment, per_label
 from cxr_keras.metrics.assessment import PROBABILITY
 from cxr_keras.metrics.thresholds import choose_thresholds
 from cxr_keras.run_folder import make_folder
+from cxr_keras.training.config import RUNS_FOLDER
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import atomic_folder, cannot_write
 

@@ -197,7 +197,7 @@ def write_own_evaluation(
 def predict_side(model: Any, side: PreparedSplit) -> np.ndarray:
     """A network's (or a part's) outputs for every image of one side, float32 (n, …), in order."""
     result = np.zeros((len(side), *model.output_shape[1:]), dtype="float32")
-    from cxr_keras.kernels import keep_memory, native_kernels
+    from cxr_keras.models.torch_kernels import keep_memory, native_kernels
 
     keep_memory()
     with (

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cxr_keras.errors import ModelError
-from cxr_keras.graph import nodes_of
 from cxr_keras.models.blocks import CROP_SIZE, INPUT_SIZE, LOGITS
 from cxr_keras.plots import save_figure
+from cxr_keras.training.graph import nodes_of
 from cxr_keras.utils.files import make_parent
 
 

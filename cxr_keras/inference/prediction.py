@@ -82,7 +82,7 @@ def predict(
             "This network was trained on phantoms (synthetic drawings): "
             "what it calls on a radiograph means nothing."
         )
-    from cxr_keras.kernels import keep_memory, native_kernels
+    from cxr_keras.models.torch_kernels import keep_memory, native_kernels
 
     keep_memory()
     rows = []

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import keras
 import numpy as np
 
-from cxr_keras import frozen, lookahead
-from cxr_keras.config import TrainConfig
 from cxr_keras.data import sampling
 from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import Prepared, PreparedSplit
 from cxr_keras.evaluation.evaluation import predict_side
 from cxr_keras.models.blocks import LOGITS
+from cxr_keras.training import frozen, lookahead
+from cxr_keras.training.config import TrainConfig
 
 VALIDATION_BATCH = 64  # at least: without gradients there is room, and weights are read less often
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from cxr_keras.data.preparation import Prepared, PreparedSplit
 from cxr_keras.errors import CxrError
-from cxr_keras.graph import last_before
-from cxr_keras.kernels import native_kernels
+from cxr_keras.models.torch_kernels import native_kernels
+from cxr_keras.training.graph import last_before
 from cxr_keras.utils.arrays import open_rows, row_writer, take_rows
 from cxr_keras.utils.console import notice, progress_bar
 from cxr_keras.utils.files import build_once, cache_folder, cannot_write

@@ -13,21 +13,16 @@ import numpy as np
 import pandas as pd
 
 from cxr_keras import artifacts, plots
-from cxr_keras.callbacks import EpochSeed, ProgressLog, Recorder, StopOnNonFinite
-from cxr_keras.config import TrainConfig
 from cxr_keras.data import sampling
 from cxr_keras.data.labels import LABELS
 from cxr_keras.data.preparation import Prepared, prepare
-from cxr_keras.epoch_metrics import EpochMetrics
 from cxr_keras.errors import RunError
 from cxr_keras.evaluation.evaluation import Evaluation, frame_of, predict_side, write_own_evaluation
-from cxr_keras.kernels import keep_memory, native_kernels
-from cxr_keras.losses import check_loss, get_loss
 from cxr_keras.metrics import assessment, per_label
 from cxr_keras.metrics.thresholds import choose_thresholds
 from cxr_keras.models.freezing import freeze
 from cxr_keras.models.registry import RANDOM, build_model, get_spec
-from cxr_keras.optimizers import adam
+from cxr_keras.models.torch_kernels import keep_memory, native_kernels
 from cxr_keras.run_folder import (
     check_folder,
     check_same_data,
@@ -36,7 +31,12 @@ from cxr_keras.run_folder import (
     open_folder,
     run_info,
 )
-from cxr_keras.trained_part import TrainedPart, trained_part
+from cxr_keras.training.callbacks import EpochSeed, ProgressLog, Recorder, StopOnNonFinite
+from cxr_keras.training.config import TrainConfig
+from cxr_keras.training.epoch_metrics import EpochMetrics
+from cxr_keras.training.losses import check_loss, get_loss
+from cxr_keras.training.optimizers import adam
+from cxr_keras.training.trained_part import TrainedPart, trained_part
 from cxr_keras.utils.console import notice, progress_bar
 
 

@@ -21,8 +21,8 @@ import numpy as np
 
 from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import PreparedSplit
-from cxr_keras.frozen import FrozenPrefix, is_fixed, is_random
-from cxr_keras.graph import last_before
+from cxr_keras.training.frozen import FrozenPrefix, is_fixed, is_random
+from cxr_keras.training.graph import last_before
 
 FILMS_AT_ONCE = 256
 

@@ -1,0 +1,1 @@
+"""One run: from a network and data to a finished run folder."""
