@@ -13,7 +13,6 @@ from cxr_keras.data.labels import FINDINGS, LABELS
 from cxr_keras.errors import CxrError
 
 if TYPE_CHECKING:
-    from cxr_keras.artifacts import load_model
     from cxr_keras.data.exploration import explore
     from cxr_keras.evaluation.comparison import compare
     from cxr_keras.evaluation.ensembling import ensemble
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from cxr_keras.inference.prediction import predict
     from cxr_keras.metrics.assessment import assess
     from cxr_keras.models.registry import build_model, register_model
+    from cxr_keras.runs.model_file import load_model
     from cxr_keras.training.run import train
 
 __version__ = "0.1.0"
@@ -54,7 +54,7 @@ _LAZY = {
     "ensemble": "cxr_keras.evaluation.ensembling",
     "evaluate": "cxr_keras.evaluation.evaluation",
     "explore": "cxr_keras.data.exploration",
-    "load_model": "cxr_keras.artifacts",
+    "load_model": "cxr_keras.runs.model_file",
     "predict": "cxr_keras.inference.prediction",
     "register_model": "cxr_keras.models.registry",
     "train": "cxr_keras.training.run",

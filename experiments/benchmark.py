@@ -150,9 +150,9 @@ def predict_rate(bench: Bench) -> tuple[float, float]:
 def _predict_rate(model: Any, films: list[Path]) -> tuple[float, float]:
     import numpy as np
 
-    from cxr_keras.artifacts import Card
     from cxr_keras.data.images import read_image
     from cxr_keras.inference.prediction import BATCH_SIZE, predict_files
+    from cxr_keras.runs.card import Card
     from cxr_keras.utils.threads import threaded_map
 
     list(predict_files(model, films[:32], card=Card()))

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_keras import artifacts, calibrate, ensemble, load_model, predict, train
+from cxr_keras import calibrate, ensemble, load_model, predict, train
 from cxr_keras.data.labels import LABELS
 from cxr_keras.errors import CxrError
+from cxr_keras.runs import model_file, run_folder
 
 COLUMNS = [f"prob_{label}" for label in LABELS]
 
@@ -57,10 +58,10 @@ def test_an_ensemble_is_a_run_folder_like_any_other(run, both, tmp_path):
 
 def test_an_ensemble_of_a_run_that_does_not_say_its_films_does_not_either(run, second, tmp_path):
     copy = shutil.copytree(second.folder, tmp_path / "copy")
-    card = artifacts.read_card(copy)
-    artifacts.save_model(load_model(copy), card, copy / "model.keras")
+    card = model_file.read_card(copy)
+    model_file.save_model(load_model(copy), card, copy / "model.keras")
     result = ensemble([run.folder, copy], name="both", folder=tmp_path, resamples=0)
-    assert artifacts.read_films(result.folder, artifacts.TRAINED_ON) is None
+    assert model_file.read_films(result.folder, model_file.TRAINED_ON) is None
 
 
 def test_weights_follow_the_validation_auroc(run, second, tmp_path):
@@ -72,7 +73,7 @@ def test_weights_follow_the_validation_auroc(run, second, tmp_path):
         table = pd.read_csv(one.folder / "predictions_val.csv")
         truth = table[[f"true_{label}" for label in LABELS]]
         scores.append(average(label_table(truth, table[COLUMNS]), "auroc"))
-    members = artifacts.read_run(result.folder)["settings"]["members"]
+    members = run_folder.read_run(result.folder)["settings"]["members"]
     weights = [member["weight"] for member in members]
     np.testing.assert_allclose(weights, np.array(scores) / sum(scores), atol=1e-5)
 
@@ -123,21 +124,21 @@ def copy(run, tmp_path):
 def test_thresholds_for_a_sensitivity_go_into_the_card(run, copy, phantoms):
     before = load_model(copy).get_weights()
     result = calibrate(copy, sensitivity=1.0, resamples=0)
-    card = artifacts.read_card(copy)
+    card = model_file.read_card(copy)
     assert result.assessment.thresholds == dict(zip(card.labels, card.thresholds, strict=True))
     validation = pd.read_csv(copy / "predictions_val.csv")
     for label, threshold in zip(card.labels, card.thresholds, strict=True):
         positive = validation.loc[validation[f"true_{label}"] == 1, f"prob_{label}"]
         if len(positive) >= 5:
             assert (positive >= threshold).all(), label
-    info = artifacts.read_run(copy)
+    info = run_folder.read_run(copy)
     assert info["thresholds"] == pytest.approx(result.assessment.thresholds)
     assert info["calibration"]["sensitivity"] == 1.0
     for a, b in zip(before, load_model(copy).get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert all(
-        artifacts.read_films(copy, member) == artifacts.read_films(run.folder, member)
-        for member in (artifacts.TRAINED_ON, artifacts.TUNED_ON)
+        model_file.read_films(copy, member) == model_file.read_films(run.folder, member)
+        for member in (model_file.TRAINED_ON, model_file.TUNED_ON)
     )
 
 
@@ -148,7 +149,7 @@ def test_scaled_probabilities_are_what_evaluate_and_predict_give(
     from cxr_keras.metrics.calibration import Scaling
 
     result = calibrate(copy, method=method, resamples=0)
-    scaling = Scaling.from_dict(artifacts.read_card(copy).scaling)
+    scaling = Scaling.from_dict(model_file.read_card(copy).scaling)
     raw = pd.read_csv(run.folder / "predictions.csv")[COLUMNS].to_numpy()
     expected = scaling.apply(raw)
     np.testing.assert_allclose(result.predictions[COLUMNS], expected, atol=1e-5)
@@ -173,8 +174,8 @@ def test_no_finding_is_resolved_when_asked(copy, phantoms):
     import dataclasses
 
     file = copy / "model.keras"
-    card = artifacts.read_card(file)
-    artifacts.replace_card(file, dataclasses.replace(card, thresholds=(0.0,) * 15))
+    card = model_file.read_card(file)
+    model_file.replace_card(file, dataclasses.replace(card, thresholds=(0.0,) * 15))
     film = next((phantoms / "images").iterdir())
     assert len(predict(copy, [film])[0].findings) == 15
     resolved = predict(copy, [film], resolve_no_finding=True)[0].findings

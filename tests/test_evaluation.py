@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_keras import artifacts, evaluate
+from cxr_keras import evaluate
 from cxr_keras.data.labels import LABELS
 from cxr_keras.errors import CxrError
 from cxr_keras.evaluation.evaluation import evaluate_predictions
 from cxr_keras.metrics import assessment
+from cxr_keras.runs import model_file
 
 TABLE = "Data_Entry_2017_v2020.csv"
 
@@ -32,7 +33,7 @@ def test_thresholds_come_from_the_validation_split_alone(run):
 
     validation = assessment.read_predictions(run.folder / "predictions_val.csv")
     chosen, _ = choose_thresholds(*assessment.columns_of(validation, LABELS), labels=LABELS)
-    card = artifacts.read_card(run.folder)
+    card = model_file.read_card(run.folder)
     np.testing.assert_allclose(chosen, card.thresholds, atol=1e-6)
 
 
@@ -188,7 +189,7 @@ def test_a_file_that_does_not_say_what_it_was_trained_on_is_called_out(run, tmp_
     bare = tmp_path / "bare.keras"
     with zipfile.ZipFile(run.folder / "model.keras") as old, zipfile.ZipFile(bare, "w") as new:
         for name in old.namelist():
-            if name != artifacts.TRAINED_ON:
+            if name != model_file.TRAINED_ON:
                 new.writestr(name, old.read(name))
     evaluate(bare, resamples=0)
     assert "does not say which films it was trained on" in capsys.readouterr().err
@@ -198,8 +199,8 @@ def test_films_of_another_decoding_are_not_taken_for_unknown_ones(
     run, tmp_path, capsys, monkeypatch
 ):
     """Their digests cannot be compared, which is said, and not that none is among these."""
-    monkeypatch.setattr(artifacts, "_DIGESTS", "digests of pixels, decoding 99")
-    assert artifacts.read_films(run.folder, artifacts.TRAINED_ON) is None
+    monkeypatch.setattr(model_file, "_DIGESTS", "digests of pixels, decoding 99")
+    assert model_file.read_films(run.folder, model_file.TRAINED_ON) is None
     evaluate(run.folder, split="val", resamples=0, out=tmp_path / "out")
     said = capsys.readouterr().err
     assert "does not say which films it was trained on" in said
@@ -211,9 +212,9 @@ def test_columns_follow_the_cards_labels(run, tmp_path):
     import dataclasses
 
     copy = shutil.copytree(run.folder, tmp_path / "copy")
-    card = artifacts.read_card(copy)
+    card = model_file.read_card(copy)
     turned = dataclasses.replace(card, labels=card.labels[::-1], thresholds=card.thresholds[::-1])
-    artifacts.replace_card(copy / "model.keras", turned)
+    model_file.replace_card(copy / "model.keras", turned)
     result = evaluate(copy, resamples=0, out=tmp_path / "out")
     table = predictions_of(run)
     first = result.predictions.set_index("Image Index").loc[table["Image Index"]]

@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_keras import artifacts, calibrate, load_model, predict, train
+from cxr_keras import calibrate, load_model, predict, train
 from cxr_keras.errors import CxrError, ModelError, RunError
+from cxr_keras.runs import model_file, run_folder
 
 SETPRIV = shutil.which("setpriv")
 TABLE = "Data_Entry_2017_v2020.csv"
@@ -72,9 +73,9 @@ def test_a_disk_that_fills_while_saving_leaves_the_old_file_whole(phantoms, tmp_
     file = tmp_path / "saved_models" / "r" / "model.keras"
     before = file.read_bytes()
     code = (
-        "import resource; from cxr_keras import artifacts; from pathlib import Path\n"
+        "import resource; from cxr_keras.runs import model_file; from pathlib import Path\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"
-        f"file = Path({str(file)!r}); artifacts.replace_card(file, artifacts.read_card(file))"
+        f"file = Path({str(file)!r}); model_file.replace_card(file, model_file.read_card(file))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "model.keras cannot be written (File too large). Make room" in result.stderr
@@ -376,10 +377,11 @@ def test_two_trainings_of_one_name_do_not_harm_each_other(
     folder = tmp_path / "same"
     options = {"epochs": 1, "folder": str(tmp_path), "name": "same"}
     train(tiny_model, phantoms, **options)
-    info = artifacts.read_run(folder)
-    artifacts.write_run(folder, info | {"status": "running"})
+    info = run_folder.read_run(folder)
+    run_folder.write_run(folder, info | {"status": "running"})
     code = (
-        "import sys, time; from pathlib import Path; from cxr_keras.run_folder import hold_folder\n"
+        "import sys, time; from pathlib import Path\n"
+        "from cxr_keras.runs.run_folder import hold_folder\n"
         "with hold_folder(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code, str(folder)]
@@ -395,7 +397,7 @@ def test_two_trainings_of_one_name_do_not_harm_each_other(
     other.kill()
     other.wait()
     train(tiny_model, phantoms, resume=True, **options)
-    assert artifacts.read_run(folder)["status"] == "done"
+    assert run_folder.read_run(folder)["status"] == "done"
 
 
 @pytest.mark.slow
@@ -417,7 +419,7 @@ def test_resuming_on_other_data_is_refused(tiny_model, make_folder, tmp_path):
     options = {"epochs": 1, "folder": str(tmp_path / "runs"), "name": "r"}
     train(tiny_model, folder, **options)
     run = tmp_path / "runs" / "r"
-    artifacts.write_run(run, artifacts.read_run(run) | {"status": "running"})
+    run_folder.write_run(run, run_folder.read_run(run) | {"status": "running"})
     make_folder([*rows, ("99.png", "Edema", 99)])
     with pytest.raises(RunError, match="The data changed since"):
         train(tiny_model, folder, resume=True, **options)
@@ -445,7 +447,7 @@ def test_one_class_no_positives_and_a_batch_larger_than_the_set(
     table = run.metrics.set_index("label")
     assert table.loc[["Mass", "No Finding"], "auroc"].isna().all()
     assert np.isnan(table.loc["average of 14 findings", "auroc"])
-    assert set(artifacts.read_card(run.folder).thresholds) == {0.5}
+    assert set(model_file.read_card(run.folder).thresholds) == {0.5}
     assert "keep the threshold 0.5" in capsys.readouterr().err
     assert (
         pd.read_csv(run.folder / "metrics.csv")["support"].iloc[:15].sum()
@@ -463,8 +465,8 @@ def test_a_file_name_that_is_no_text_is_a_row(run, phantoms, tmp_path):
 
 def test_heat_maps_of_two_films_of_one_name_are_two_files(run, phantoms, tmp_path):
     file = shutil.copy(run.folder / "model.keras", tmp_path)
-    card = dataclasses.replace(artifacts.read_card(file), thresholds=(1.0,) * 15)
-    artifacts.replace_card(tmp_path / "model.keras", card)  # one map a film: nothing is called
+    card = dataclasses.replace(model_file.read_card(file), thresholds=(1.0,) * 15)
+    model_file.replace_card(tmp_path / "model.keras", card)  # one map a film: nothing is called
     first, second = sorted((phantoms / "images").iterdir())[:2]
     for folder, film in (("a", first), ("b", second)):
         (tmp_path / folder).mkdir()

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_keras import artifacts, load_model, predict, train
+from cxr_keras import load_model, predict, train
 from cxr_keras.data.images import read_image
 from cxr_keras.data.labels import LABELS
 from cxr_keras.errors import CxrError, ModelError, RunError
 from cxr_keras.evaluation.evaluation import evaluate
+from cxr_keras.runs import model_file
 
 RUN_FILES = {
     "model.keras",
@@ -206,7 +207,7 @@ def test_an_unknown_network_leaves_no_folder(phantoms, tmp_path):
 
 
 def test_the_card_says_what_the_network_is(run):
-    card = artifacts.read_card(run.folder)
+    card = model_file.read_card(run.folder)
     assert card.labels == LABELS
     assert card.thresholds == tuple(run.info["thresholds"].values())
     assert card.data["phantoms"] is True

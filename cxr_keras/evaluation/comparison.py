@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxr_keras import artifacts
 from cxr_keras.data.readers.nih import IMAGE, PATIENT
 from cxr_keras.errors import DataError
 from cxr_keras.metrics import assessment, bootstrap, per_label
+from cxr_keras.runs import run_folder
 from cxr_keras.utils.console import notice, progress_bar
 
 
@@ -79,7 +79,7 @@ def compare(
 
 def _predictions(run: str | Path) -> pd.DataFrame:
     path = Path(run).expanduser()
-    file = path / artifacts.PREDICTIONS if path.is_dir() else path
+    file = path / run_folder.PREDICTIONS if path.is_dir() else path
     if not file.is_file():
         raise DataError(
             f"There is no {file}. Name a finished run folder, or a CSV of predictions with truth; "

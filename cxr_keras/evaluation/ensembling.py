@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxr_keras import artifacts
 from cxr_keras.data.labels import LABELS
 from cxr_keras.data.readers.nih import IMAGE
 from cxr_keras.errors import RunError
@@ -18,7 +17,9 @@ from cxr_keras.evaluation.evaluation import Evaluation, write_own_evaluation
 from cxr_keras.metrics import assessment, per_label
 from cxr_keras.metrics.assessment import PROBABILITY
 from cxr_keras.metrics.thresholds import choose_thresholds
-from cxr_keras.run_folder import make_folder
+from cxr_keras.runs import model_file, run_folder
+from cxr_keras.runs.card import Card
+from cxr_keras.runs.run_folder import make_folder
 from cxr_keras.training.config import RUNS_FOLDER
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import atomic_folder, cannot_write
@@ -31,7 +32,7 @@ class _Member:
     """A run of an ensemble: its folder, card, and predictions of the two splits."""
 
     folder: Path
-    card: artifacts.Card
+    card: Card
     val: pd.DataFrame
     test: pd.DataFrame
 
@@ -93,43 +94,43 @@ def _write(
     folder: Path,
     members: Sequence[_Member],
     network: Any,
-    card: artifacts.Card,
+    card: Card,
     *,
     val: pd.DataFrame,
     test: pd.DataFrame,
     resamples: int,
 ) -> Evaluation:
     """Everything that a run folder holds but what training leaves."""
-    artifacts.save_model(
+    model_file.save_model(
         network,
         card,
-        folder / artifacts.MODEL,
-        trained_on=_films(members, artifacts.TRAINED_ON),
-        tuned_on=_films(members, artifacts.TUNED_ON),
+        folder / model_file.MODEL,
+        trained_on=_films(members, model_file.TRAINED_ON),
+        tuned_on=_films(members, model_file.TUNED_ON),
     )
-    assessment.write_table(val, folder / artifacts.VAL_PREDICTIONS)
+    assessment.write_table(val, folder / run_folder.VAL_PREDICTIONS)
     result = write_own_evaluation(test, folder, card, resamples=resamples)
     info = {"status": "done", "notice": card.notice, "settings": card.settings, "data": card.data}
     info["thresholds"] = result.assessment.thresholds
-    artifacts.write_run(folder, info)
+    run_folder.write_run(folder, info)
     return result
 
 
 def _films(members: Sequence[_Member], member: str) -> frozenset[str] | None:
     """Digests of the films in any of the members' lists; None if one member has no list."""
-    lists = [artifacts.read_films(one.folder, member) for one in members]
+    lists = [model_file.read_films(one.folder, member) for one in members]
     known = [films for films in lists if films is not None]
     return frozenset[str]().union(*known) if len(known) == len(lists) else None
 
 
 def _read_member(folder: Path) -> _Member:
-    files = [folder / artifacts.VAL_PREDICTIONS, folder / artifacts.PREDICTIONS]
+    files = [folder / run_folder.VAL_PREDICTIONS, folder / run_folder.PREDICTIONS]
     missing = [file for file in files if not file.is_file()]
-    if missing or artifacts.read_run(folder).get("status") != "done":
+    if missing or run_folder.read_run(folder).get("status") != "done":
         what = f"it lacks {missing[0].name}" if missing else "it is not finished"
         raise RunError(f"{folder} cannot join an ensemble: {what}. Train it to its end first.")
     val, test = map(assessment.read_predictions, files)
-    return _Member(folder, artifacts.read_card(folder), val, test)
+    return _Member(folder, model_file.read_card(folder), val, test)
 
 
 def _check_members(members: Sequence[_Member]) -> None:
@@ -185,7 +186,7 @@ def _network(members: Sequence[_Member], weights: np.ndarray) -> Any:
     """One network on the members' input, of built-in layers: each member, scaled, and their sum."""
     import keras
 
-    networks = [artifacts.load_model(member.folder) for member in members]
+    networks = [model_file.load_model(member.folder) for member in members]
     pixels = keras.Input(networks[0].input_shape[1:], name="pixels")
     parts = []
     for number, (network, weight) in enumerate(zip(networks, weights, strict=True), start=1):

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxr_keras import artifacts
 from cxr_keras.data import sampling
 from cxr_keras.data.labels import LABELS, encode_cells
 from cxr_keras.data.preparation import Prepared, PreparedSplit, prepare
@@ -19,6 +18,8 @@ from cxr_keras.data.readers.nih import AGE, GENDER, IMAGE, PATIENT, VIEW
 from cxr_keras.errors import DataError
 from cxr_keras.metrics import assessment
 from cxr_keras.metrics.assessment import PROBABILITY, RESAMPLES, TRUTH, Assessment
+from cxr_keras.runs import model_file, run_folder
+from cxr_keras.runs.card import Card
 from cxr_keras.utils.console import notice, progress_bar
 
 BATCH_SIZE = 32
@@ -80,10 +81,10 @@ def evaluate(
         ModelError, DataError: the model or the data cannot be used, or the network was trained
             on some of these images.
     """
-    file = artifacts.find_model(run)
-    card = artifacts.read_card(file)
+    file = model_file.find_model(run)
+    card = model_file.read_card(file)
     limits = thresholds_of(card, thresholds)
-    model = artifacts.load_model(file)
+    model = model_file.load_model(file)
     prepared = data_of(card, data)
     own = prepared.fingerprint == card.data.get("fingerprint")
     if data is None and card.data and not own:
@@ -96,7 +97,7 @@ def evaluate(
         parts = [] if own else [prepared.root.name]
         parts += [split] if parts or split != sampling.TEST or thresholds != CALIBRATED else []
         parts += [f"at-{thresholds:g}"] if isinstance(thresholds, float | int) else []
-        home = artifacts.results_folder(file)
+        home = run_folder.results_folder(file)
         out = home / "-".join(["evaluation", *parts]) if parts else home
     return write_evaluation(
         predictions,
@@ -175,13 +176,13 @@ def write_evaluation(
     )
     folder.mkdir(parents=True, exist_ok=True)
     if keep_predictions:
-        assessment.write_table(predictions, folder / artifacts.PREDICTIONS)
+        assessment.write_table(predictions, folder / run_folder.PREDICTIONS)
     found.write(folder)
     return Evaluation(predictions, found, folder, sentence)
 
 
 def write_own_evaluation(
-    predictions: pd.DataFrame, folder: Path, card: artifacts.Card, *, resamples: int = RESAMPLES
+    predictions: pd.DataFrame, folder: Path, card: Card, *, resamples: int = RESAMPLES
 ) -> Evaluation:
     """`write_evaluation` with a card's own thresholds, base rates and notice."""
     return write_evaluation(
@@ -227,7 +228,7 @@ def frame_of(
     )
 
 
-def thresholds_of(card: artifacts.Card, wanted: float | str) -> float | dict[str, float]:
+def thresholds_of(card: Card, wanted: float | str) -> float | dict[str, float]:
     """The thresholds of a card for "calibrated", else the one number for all labels.
 
     Raises:
@@ -240,7 +241,7 @@ def thresholds_of(card: artifacts.Card, wanted: float | str) -> float | dict[str
     return float(wanted)
 
 
-def data_of(card: artifacts.Card, data: str | Path | None) -> Prepared:
+def data_of(card: Card, data: str | Path | None) -> Prepared:
     """The data of a card, or `data` with the card's recipe."""
     recipe = {name: card.data[name] for name in ("per_class", "split", "seed") if name in card.data}
     return prepare(data or card.data.get("root"), **recipe)
@@ -252,7 +253,7 @@ def refuse_trained_on(file: Path, side: PreparedSplit, *, force: bool) -> None:
     Raises:
         DataError: it was.
     """
-    count = _count_films(file, artifacts.TRAINED_ON, side)
+    count = _count_films(file, model_file.TRAINED_ON, side)
     if count is None:
         notice(f"{file} does not say which films it was trained on: some may be among these.")
     if not count:
@@ -268,7 +269,7 @@ def refuse_trained_on(file: Path, side: PreparedSplit, *, force: bool) -> None:
 
 def _say_tuned_on(file: Path, side: PreparedSplit, split: str) -> None:
     """Say it if films of `side` were in the network's validation split, here or elsewhere."""
-    count = _count_films(file, artifacts.TUNED_ON, side)
+    count = _count_films(file, model_file.TUNED_ON, side)
     if count is None and split in (sampling.VAL, "all"):
         notice("A validation split chose this network's epoch and thresholds: it flatters them.")
     elif count:
@@ -280,5 +281,5 @@ def _say_tuned_on(file: Path, side: PreparedSplit, split: str) -> None:
 
 def _count_films(file: Path, member: str, side: PreparedSplit) -> int | None:
     """How many films of `side` are in a list of a model file; None if it has no such list."""
-    listed = artifacts.read_films(file, member)
+    listed = model_file.read_films(file, member)
     return None if listed is None else int(side.rows["digest"].isin(listed).sum())

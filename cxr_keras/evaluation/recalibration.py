@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from cxr_keras import artifacts
 from cxr_keras.data import sampling
 from cxr_keras.errors import ModelError
 from cxr_keras.evaluation.evaluation import (
@@ -19,7 +18,8 @@ from cxr_keras.evaluation.evaluation import (
 from cxr_keras.metrics import assessment
 from cxr_keras.metrics.calibration import fit_scaling
 from cxr_keras.metrics.thresholds import choose_thresholds
-from cxr_keras.run_folder import hold_folder
+from cxr_keras.runs import model_file, run_folder
+from cxr_keras.runs.run_folder import hold_folder
 from cxr_keras.utils.console import notice
 
 
@@ -49,7 +49,7 @@ def calibrate(
             that its validation split is not the one that the network left out of training.
         RunError: another process works in the run folder.
     """
-    file = artifacts.find_model(run)
+    file = model_file.find_model(run)
     with hold_folder(file.parent):
         return _calibrate(file, data, method, sensitivity, resamples)
 
@@ -61,8 +61,8 @@ def _calibrate(
     sensitivity: float | None,
     resamples: int,
 ) -> Evaluation:
-    card = artifacts.read_card(file)
-    model = artifacts.load_model(file)
+    card = model_file.read_card(file)
+    model = model_file.load_model(file)
     prepared = data_of(card, data)
     if prepared.fingerprint != card.data.get("fingerprint"):
         raise ModelError(
@@ -83,12 +83,12 @@ def _calibrate(
     stored = {} if method == "none" else scaling.to_dict()
     card = dataclasses.replace(card, thresholds=limits, scaling=stored)
     tested = frame_of(test, card.probabilities(predict_side(model, test)), card.labels)
-    folder = artifacts.results_folder(file)
+    folder = run_folder.results_folder(file)
     folder.mkdir(parents=True, exist_ok=True)
-    artifacts.replace_card(file, card)
+    model_file.replace_card(file, card)
     result = write_own_evaluation(tested, folder, card, resamples=resamples)
     assessment.write_table(
-        frame_of(val, probability, card.labels), folder / artifacts.VAL_PREDICTIONS
+        frame_of(val, probability, card.labels), folder / run_folder.VAL_PREDICTIONS
     )
     _update_run(folder, result, method=method, sensitivity=sensitivity)
     return result
@@ -97,8 +97,8 @@ def _calibrate(
 def _update_run(
     folder: Path, result: Evaluation, *, method: str, sensitivity: float | None
 ) -> None:
-    if (folder / artifacts.RUN).exists():
-        info = artifacts.read_run(folder)
+    if (folder / run_folder.RUN).exists():
+        info = run_folder.read_run(folder)
         info["thresholds"] = result.assessment.thresholds
         info["calibration"] = {"method": method, "sensitivity": sensitivity}
-        artifacts.write_run(folder, info)
+        run_folder.write_run(folder, info)

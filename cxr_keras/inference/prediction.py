@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from cxr_keras import artifacts
 from cxr_keras.data.images import find_image_files, read_image
 from cxr_keras.data.labels import NO_FINDING
 from cxr_keras.errors import DataError, ImageError
+from cxr_keras.runs import model_file
+from cxr_keras.runs.card import Card
 from cxr_keras.utils.console import notice, progress_bar
 from cxr_keras.utils.files import atomic_file, cannot_write, make_parent, readable_by_all
 from cxr_keras.utils.threads import threaded_map
@@ -73,10 +74,10 @@ def predict(
         DataError: a path does not exist, or there is no image in all of them.
         CxrError: a file cannot be written.
     """
-    file = artifacts.find_model(run)
-    card = artifacts.read_card(file)
+    file = model_file.find_model(run)
+    card = model_file.read_card(file)
     files = find_files(paths)
-    model = artifacts.load_model(file)
+    model = model_file.load_model(file)
     if card.data.get("phantoms"):
         notice(
             "This network was trained on phantoms (synthetic drawings): "
@@ -126,9 +127,7 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
     return files
 
 
-def predict_files(
-    model: Any, files: Iterable[Path], *, card: artifacts.Card
-) -> Iterator[Prediction]:
+def predict_files(model: Any, files: Iterable[Path], *, card: Card) -> Iterator[Prediction]:
     """Predict `files` in order; decoding runs ahead on threads while the network works."""
 
     def decode(path: Path) -> tuple[Path, np.ndarray | ImageError]:
@@ -165,7 +164,7 @@ def to_records(rows: Sequence[Prediction]) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def _csv_rows(target: str | Path, card: artifacts.Card) -> Iterator[Callable[[Prediction], None]]:
+def _csv_rows(target: str | Path, card: Card) -> Iterator[Callable[[Prediction], None]]:
     """Yield what writes a row. The file gets its name at the end, "partial" in it if cut short."""
     target = Path(target)
     partial = target.with_suffix(f".partial{target.suffix}")
@@ -205,7 +204,7 @@ def _keep(temporary: Path, partial: Path, rows: int) -> None:
         notice(f"{rows:,} rows are kept in {partial}.")
 
 
-def _row(path: Path, film: np.ndarray, values: np.ndarray, card: artifacts.Card) -> Prediction:
+def _row(path: Path, film: np.ndarray, values: np.ndarray, card: Card) -> Prediction:
     probabilities = {name: float(value) for name, value in zip(card.labels, values, strict=True)}
     called = [
         name
@@ -217,7 +216,7 @@ def _row(path: Path, film: np.ndarray, values: np.ndarray, card: artifacts.Card)
 
 
 def _overlays(
-    model: Any, card: artifacts.Card, files: Sequence[Path], folder: Path
+    model: Any, card: Card, files: Sequence[Path], folder: Path
 ) -> Callable[[Prediction], None]:
     """What writes a row's Grad-CAM overlays into `folder`."""
     from cxr_keras.inference import grad_cam

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from cxr_keras import artifacts, plots
+from cxr_keras import plots
 from cxr_keras.data import sampling
 from cxr_keras.data.labels import LABELS
 from cxr_keras.data.preparation import Prepared, prepare
@@ -23,7 +23,9 @@ from cxr_keras.metrics.thresholds import choose_thresholds
 from cxr_keras.models.freezing import freeze
 from cxr_keras.models.registry import RANDOM, build_model, get_spec
 from cxr_keras.models.torch_kernels import keep_memory, native_kernels
-from cxr_keras.run_folder import (
+from cxr_keras.runs import model_file, run_folder
+from cxr_keras.runs.card import Card
+from cxr_keras.runs.run_folder import (
     check_folder,
     check_same_data,
     clear_leftovers,
@@ -92,7 +94,7 @@ def train(
     """
     config = TrainConfig(model=model, data=str(data) if data else None, **settings)
     folder = config.run_folder
-    check_folder(folder, config, overwrite=overwrite, resume=resume)
+    check_folder(folder, config.settings(), overwrite=overwrite, resume=resume)
     begun = time.time()
     keep_memory()
     keras.utils.set_random_seed(config.seed)
@@ -113,12 +115,12 @@ def _train(
     """Everything that happens in the run folder."""
     folder = config.run_folder
     clear_leftovers(folder)
-    info = run_info(config, prepared)
+    info = run_info(config.settings(), prepared)
     if resume:
         check_same_data(folder, info)
-    artifacts.write_run(folder, info)
+    run_folder.write_run(folder, info)
     recorder = Recorder(
-        folder / artifacts.HISTORY, folder / artifacts.CHECKPOINT, every=config.checkpoint_every
+        folder / run_folder.HISTORY, folder / run_folder.CHECKPOINT, every=config.checkpoint_every
     )
     trained = time.time()
     part = trained_part(network, config, prepared)
@@ -223,20 +225,20 @@ def _finish(
     limits, sentences = choose_thresholds(*assessment.columns_of(val, LABELS), labels=LABELS)
     for sentence in sentences:
         notice(sentence)
-    card = artifacts.Card(
+    card = Card(
         thresholds=limits, data=info["data"], settings=info["settings"], notice=info["notice"]
     )
-    artifacts.save_model(
+    model_file.save_model(
         network,
         card,
-        folder / artifacts.MODEL,
+        folder / model_file.MODEL,
         trained_on=sides[sampling.TRAIN].rows["digest"],
         tuned_on=sides[sampling.VAL].rows["digest"],
     )
-    assessment.write_table(val, folder / artifacts.VAL_PREDICTIONS)
+    assessment.write_table(val, folder / run_folder.VAL_PREDICTIONS)
     history = recorder.history_frame()
     figure = plots.loss_figure(history, title=folder.name, loss=config.loss, note=card.notice)
-    plots.save_figure(figure, folder / artifacts.LOSS_PLOT)
+    plots.save_figure(figure, folder / run_folder.LOSS_PLOT)
     test = sides[sampling.TEST]
     tested = frame_of(test, predict_side(part.probabilities, test))
     evaluation = write_own_evaluation(tested, folder, card)
@@ -259,7 +261,7 @@ def _finish(
         "seconds": {"training": round(seconds, 1), "whole": round(time.time() - begun, 1)},
         "images_per_second": recorder.images_per_second(len(sides[sampling.TRAIN])),
     }
-    artifacts.write_run(folder, info)
+    run_folder.write_run(folder, info)
     recorder.checkpoint_file.unlink(missing_ok=True)
     return Run(folder, history, evaluation, info)
 

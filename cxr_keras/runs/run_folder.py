@@ -1,12 +1,13 @@
-"""The run folder: made or refused before training, described in run.json."""
+"""The run folder: the names of its files; made, refused, described in run.json."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -14,18 +15,25 @@ from typing import Any
 
 import keras
 
-from cxr_keras import __version__, artifacts
+from cxr_keras import __version__
 from cxr_keras.data import phantom, sampling
 from cxr_keras.data.preparation import Prepared
 from cxr_keras.errors import RunError
-from cxr_keras.training.config import TrainConfig
+from cxr_keras.runs.model_file import MODEL
 from cxr_keras.utils.console import notice
+from cxr_keras.utils.files import write_text
 
 if sys.platform != "win32":
     import fcntl
 
 
-def check_folder(folder: Path, config: TrainConfig, *, overwrite: bool, resume: bool) -> None:
+RUN, HISTORY, CHECKPOINT, LOSS_PLOT = "run.json", "history.csv", "checkpoint.npz", "loss.png"
+PREDICTIONS, VAL_PREDICTIONS = "predictions.csv", "predictions_val.csv"
+
+
+def check_folder(
+    folder: Path, settings: Mapping[str, Any], *, overwrite: bool, resume: bool
+) -> None:
     """Refuse, before any work is done, a folder that `open_folder` would refuse.
 
     Raises:
@@ -37,9 +45,9 @@ def check_folder(folder: Path, config: TrainConfig, *, overwrite: bool, resume: 
     if not folder.exists() or not any(folder.iterdir()):
         return
     if resume:
-        _check_same_run(folder, config)
+        _check_same_run(folder, settings)
     elif overwrite:
-        artifacts.read_run(folder)  # only a run folder is ever deleted
+        read_run(folder)  # only a run folder is ever deleted
     else:
         raise RunError(
             f"The run folder {folder} exists. Give --resume to go on with it, --overwrite to "
@@ -122,9 +130,9 @@ def check_same_data(folder: Path, info: dict[str, Any]) -> None:
     Raises:
         RunError: what was trained on might now be in the test split.
     """
-    if not (folder / artifacts.RUN).exists():
+    if not (folder / RUN).exists():
         return  # stopped before anything was written
-    before = artifacts.read_run(folder).get("data", {}).get("fingerprint")
+    before = read_run(folder).get("data", {}).get("fingerprint")
     if before != info["data"]["fingerprint"]:
         raise RunError(
             f"The data changed since {folder} was begun, so its split is another one. Bring the "
@@ -132,16 +140,15 @@ def check_same_data(folder: Path, info: dict[str, Any]) -> None:
         )
 
 
-def _check_same_run(folder: Path, config: TrainConfig) -> None:
-    if not (folder / artifacts.RUN).exists():
+def _check_same_run(folder: Path, now: Mapping[str, Any]) -> None:
+    if not (folder / RUN).exists():
         return  # stopped before anything was written
-    before = artifacts.read_run(folder)
+    before = read_run(folder)
     if before.get("status") == "done":
         raise RunError(
             f"The run {folder} is finished; there is nothing to resume. Give --overwrite to train "
             "it again, or --name for another."
         )
-    now = config.settings()
     old = before.get("settings", {})
     changed = [
         f"{name} {old.get(name)!r} → {now[name]!r}" for name in now if old.get(name) != now[name]
@@ -153,22 +160,22 @@ def _check_same_run(folder: Path, config: TrainConfig) -> None:
         )
 
 
-def run_info(config: TrainConfig, prepared: Prepared) -> dict[str, Any]:
+def run_info(settings: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
     """run.json as it stands when training begins."""
     packages = ("keras", "torch", "numpy", "pandas", "pillow", "scikit-learn")
     sizes = prepared.manifest["split"].value_counts()
     return {
         "status": "running",
         "notice": phantom.NOTICE if prepared.phantoms else "",
-        "settings": config.settings(),
+        "settings": dict(settings),
         "data": {
             "root": str(prepared.root.resolve()),
             "phantoms": prepared.phantoms,
             "fingerprint": prepared.fingerprint,
-            "per_class": config.per_class,
-            "split": config.split,
+            "per_class": settings["per_class"],
+            "split": settings["split"],
             "split_digest": sampling.split_digest(prepared.manifest),
-            "seed": config.seed,
+            "seed": settings["seed"],
             "sizes": {name: int(sizes[name]) for name in sampling.SPLITS},
             "shared_patients": sampling.shared_patients(prepared.manifest),
             "base_rates": prepared.base_rates(),
@@ -180,3 +187,31 @@ def run_info(config: TrainConfig, prepared: Prepared) -> dict[str, Any]:
             **{name: version(name) for name in packages},
         },
     }
+
+
+def results_folder(file: Path) -> Path:
+    """Where results of a model file belong: its run folder, or for a file on its own one beside it.
+
+    So the results of two `.keras` files in one folder do not overwrite each other.
+    """
+    in_run = file.name == MODEL and (file.parent / RUN).exists()
+    return file.parent if in_run else file.with_suffix("")
+
+
+def write_run(folder: Path, content: dict[str, Any]) -> None:
+    """Write run.json."""
+    write_text(folder / RUN, json.dumps(content, indent=1) + "\n")
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Read run.json.
+
+    Raises:
+        RunError: there is none, or it is not JSON.
+    """
+    file = folder / RUN
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file} cannot be read: {folder} is no run folder ({error}).") from error
+    return content

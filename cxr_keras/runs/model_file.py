@@ -1,4 +1,4 @@
-"""Files that a trained network leaves: `model.keras` with its card inside, and the run folder.
+"""`model.keras`: a trained network with its card inside.
 
 The card is a member `card.json` of the `.keras` zip: labels, thresholds, what data the network
 was trained on and how. Beside it `trained_on.txt` lists the digests of the films it was trained
@@ -9,92 +9,23 @@ the file loads with a bare `load_model` anywhere.
 from __future__ import annotations
 
 import errno
-import json
 import shutil
 import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from cxr_keras.data.images import SIDE, VERSION
-from cxr_keras.data.labels import LABELS
-from cxr_keras.errors import ModelError, RunError
-from cxr_keras.metrics.calibration import Scaling
-from cxr_keras.utils.files import atomic_file, write_text
+from cxr_keras.errors import ModelError
+from cxr_keras.runs.card import Card
+from cxr_keras.utils.files import atomic_file
 
 if TYPE_CHECKING:
     import keras
 
+MODEL = "model.keras"
 CARD_MEMBER, TRAINED_ON, TUNED_ON = "card.json", "trained_on.txt", "tuned_on.txt"
-CARD_FORMAT = "cxr-keras card 1"
 _DIGESTS = f"digests of pixels, decoding {VERSION}"  # first line of both lists
-MODEL, HISTORY, PREDICTIONS = "model.keras", "history.csv", "predictions.csv"
-VAL_PREDICTIONS, RUN = "predictions_val.csv", "run.json"
-LOSS_PLOT, CHECKPOINT = "loss.png", "checkpoint.npz"
-
-
-@dataclass(frozen=True)
-class Card:
-    """What a `.keras` file says about itself.
-
-    Attributes:
-        labels: names of the outputs, in order.
-        thresholds: per output; a label is called at or above it. Chosen on the validation split.
-        scaling: makes the outputs calibrated probabilities, see `calibration.Scaling`; empty
-            for none.
-        data: the training data: root, fingerprint, phantoms, per_class, split, split_digest,
-            seed, sizes, base_rates.
-        settings: how it was trained.
-        notice: a sentence that belongs beside every result, empty if none does.
-    """
-
-    labels: tuple[str, ...] = LABELS
-    thresholds: tuple[float, ...] = (0.5,) * len(LABELS)
-    scaling: dict[str, Any] = field(default_factory=dict)
-    data: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-    notice: str = ""
-
-    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        """The network's outputs (n, n_labels) as the card scales them."""
-        if not self.scaling:
-            return outputs
-        return Scaling.from_dict(self.scaling).apply(outputs)
-
-    def to_json(self) -> str:
-        """The card as it stands in the archive."""
-        return json.dumps({"format": CARD_FORMAT} | self.__dict__, indent=1)
-
-    @classmethod
-    def from_json(cls, text: str) -> Card:
-        """Read a card back.
-
-        Raises:
-            ValueError: it is not a card of this format.
-        """
-        content: dict[str, Any] = json.loads(text)
-        found = content.pop("format", None)
-        if found != CARD_FORMAT:
-            raise ValueError(
-                f"its format is {found!r}, this version reads {CARD_FORMAT!r}: a newer cxr-keras "
-                "may have written it, install that one"
-            )
-        for name in ("labels", "thresholds"):
-            content[name] = tuple(content[name])
-        labels, thresholds = content["labels"], content["thresholds"]
-        if len(labels) != len(thresholds):
-            raise ValueError("it has not one threshold a label")
-        if len(set(labels)) < len(labels) or not set(labels) <= set(LABELS):
-            raise ValueError("its labels are not those of ChestX-ray14")
-        if not all(isinstance(t, float | int) and 0 <= t <= 1 for t in thresholds):
-            raise ValueError("its thresholds are not numbers in 0…1")
-        scaling = content.get("scaling")
-        if scaling and len(Scaling.from_dict(scaling).slope) != len(labels):
-            raise ValueError("its scaling has not one slope a label")
-        return cls(**content)
 
 
 def save_model(
@@ -164,15 +95,6 @@ def read_films(path: str | Path, member: str) -> frozenset[str] | None:
     return frozenset(digests) if first == _DIGESTS else None
 
 
-def results_folder(file: Path) -> Path:
-    """Where results of a model file belong: its run folder, or for a file on its own one beside it.
-
-    So the results of two `.keras` files in one folder do not overwrite each other.
-    """
-    in_run = file.name == MODEL and (file.parent / RUN).exists()
-    return file.parent if in_run else file.with_suffix("")
-
-
 def find_model(path: str | Path) -> Path:
     """The `.keras` file that `path` names: itself, or the one in a run folder.
 
@@ -232,22 +154,3 @@ def read_card(path: str | Path) -> Card:
         raise ModelError(f"{file} is not a .keras file, or it is cut short.") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(f"{file} holds a card that cannot be read ({error}).") from error
-
-
-def write_run(folder: Path, content: dict[str, Any]) -> None:
-    """Write run.json."""
-    write_text(folder / RUN, json.dumps(content, indent=1) + "\n")
-
-
-def read_run(folder: Path) -> dict[str, Any]:
-    """Read run.json.
-
-    Raises:
-        RunError: there is none, or it is not JSON.
-    """
-    file = folder / RUN
-    try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file} cannot be read: {folder} is no run folder ({error}).") from error
-    return content

@@ -1,0 +1,1 @@
+"""What a run leaves on disk: the model file with its card, and the run folder."""
