@@ -4,6 +4,7 @@ import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cxr_keras.cli.tables import metrics_table
 from cxr_keras.data.labels import FINDINGS, LABELS
 from cxr_keras.errors import DataError
 from cxr_keras.metrics.per_label import (
@@ -13,7 +14,6 @@ from cxr_keras.metrics.per_label import (
     binary_cross_entropy,
     label_table,
 )
-from cxr_keras.tables import metrics_table
 
 
 def random_case(seed, n=60):

@@ -70,8 +70,8 @@ def prepare(data: Path | None, allow_missing: bool, out: Path | None, **recipe: 
     Example:
       cxr-keras prepare data/nih --split patient
     """
+    from cxr_keras.cli.tables import frame_table
     from cxr_keras.data import preparation, sampling
-    from cxr_keras.tables import frame_table
 
     done = preparation.prepare(data, allow_missing=allow_missing, out=out, **recipe)
     click.echo(f"{len(done.manifest):,} images: {sampling.describe_sizes(done.manifest)}\n")
@@ -105,9 +105,9 @@ def explore(data: Path | None, out: Path | None, all_rows: bool) -> None:
     Example:
       cxr-keras explore data/nih --out nih-explored
     """
+    from cxr_keras.cli.tables import frame_table
     from cxr_keras.data import exploration
     from cxr_keras.data.phantom import NOTICE
-    from cxr_keras.tables import frame_table
 
     found = exploration.explore(data, on_disk=not all_rows, out=out)
     if found.phantoms:

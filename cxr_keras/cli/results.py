@@ -131,9 +131,9 @@ def compare(run_a: Path, run_b: Path, resamples: int, csv_file: Path | None) -> 
       cxr-keras compare saved_models/alexnet_custom-ep30-lr0.001 \\
         saved_models/alexnet_custom-ep30-lr0.0005
     """
+    from cxr_keras.cli.tables import comparison_table
     from cxr_keras.evaluation.comparison import compare as run_comparison
     from cxr_keras.metrics.assessment import write_table
-    from cxr_keras.tables import comparison_table
 
     table = run_comparison(run_a, run_b, resamples=resamples)
     click.echo(f"A: {run_a}\nB: {run_b}\n")
@@ -185,8 +185,8 @@ def predict(run: Path, paths: tuple[Path, ...], as_json: bool, **options: Any) -
     Example:
       cxr-keras predict saved_models/alexnet_custom-ep30-lr0.0005 my_xrays/ --csv findings.csv
     """
+    from cxr_keras.cli.tables import text_table
     from cxr_keras.inference import prediction
-    from cxr_keras.tables import text_table
 
     rows = prediction.predict(run, paths, **options)
     if as_json:
@@ -203,7 +203,7 @@ def predict(run: Path, paths: tuple[Path, ...], as_json: bool, **options: Any) -
 
 def _show(result: Any) -> None:
     """An evaluation on stdout, where its files are on stderr."""
-    from cxr_keras import tables
+    from cxr_keras.cli import tables
 
     found = result.assessment
     click.echo(tables.metrics_table(found.metrics))

@@ -24,8 +24,8 @@ def models() -> None:
     Example:
       cxr-keras models
     """
+    from cxr_keras.cli.tables import text_table
     from cxr_keras.models.registry import count_parameters, list_models
-    from cxr_keras.tables import text_table
 
     rows = []
     for spec in list_models():
@@ -100,7 +100,7 @@ def train(model: str, data: Path | None, **settings: Any) -> None:
       cxr-keras train alexnet_custom --data data/nih --split paper --epochs 15
       cxr-keras train resnet18 --data data/nih --loss asymmetric --fine-tune 2
     """
-    from cxr_keras.tables import assessment_sentences, metrics_table
+    from cxr_keras.cli.tables import assessment_sentences, metrics_table
     from cxr_keras.training.run import train as run_training
 
     run = run_training(model, data, **settings)
