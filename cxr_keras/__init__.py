@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from cxr_keras.evaluation.comparison import compare
     from cxr_keras.evaluation.ensembling import ensemble
     from cxr_keras.evaluation.evaluation import evaluate
+    from cxr_keras.evaluation.predictions import assess
     from cxr_keras.evaluation.recalibration import calibrate
     from cxr_keras.inference.prediction import predict
-    from cxr_keras.metrics.assessment import assess
     from cxr_keras.models.registry import build_model, register_model
     from cxr_keras.runs.model_file import load_model
     from cxr_keras.training.run import train
@@ -47,7 +47,7 @@ __all__ = [
 # Public names whose modules import Keras: they are loaded on first use, so that
 # `cxr-keras --help` answers at once.
 _LAZY = {
-    "assess": "cxr_keras.metrics.assessment",
+    "assess": "cxr_keras.evaluation.predictions",
     "build_model": "cxr_keras.models.registry",
     "calibrate": "cxr_keras.evaluation.recalibration",
     "compare": "cxr_keras.evaluation.comparison",

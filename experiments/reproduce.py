@@ -5,7 +5,7 @@ python experiments/reproduce.py [--data DATA] [--out reports/] [--quick] [--only
 Runs that are done are skipped, an interrupted one resumes, a failed one is reported at the end
 and does not stop the others. `--quick` is the same path in minutes: few phantoms, few epochs, no
 pretrained weights. `--tables-only` makes tables, figures and page again from the run folders,
-without training and without films.
+without training and without images.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from grid import PLANS, Plan, choose, shortened, with_weights
-from grid_runner import run_grid, write_json
-from results import DATA, Report, read_report
+from report.grid import PLANS, Plan, choose, shortened, with_weights
+from report.results import DATA, Report, read_report
+from report.runner import run_grid, write_json
 
 from cxr_keras import CxrError
-from cxr_keras.utils.console import notice
+from cxr_keras.utils.console import notice, print_notices
 from cxr_keras.utils.files import write_text
 
 RUNS, QUICK_RUNS = "runs", "runs-quick"
@@ -30,13 +30,14 @@ TABLES, FIGURES, PAGE = "tables", "figures", "index.html"
 def main(arguments: list[str] | None = None) -> int:
     """Run the grid and write the report; 1 if a run failed."""
     options = _parser().parse_args(arguments)
+    print_notices()
     runs = QUICK_RUNS if options.quick else RUNS
     try:
         named = {plan.table for plan in choose(options.only)}
         plans = tuple(_settled(plan, options, plan.table in named) for plan in PLANS)
         failed = {}
         if not options.tables_only:
-            data = count_films(options.data, options.out / runs, quick=options.quick)
+            data = count_images(options.data, options.out / runs, quick=options.quick)
             wanted = [plan for plan in plans if plan.table in named]
             keep = not (options.quick or options.drop_models)
             failed = run_grid(wanted, data, options.out / runs, keep_models=keep)
@@ -53,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def count_films(data: Path | None, folder: Path, *, quick: bool) -> Path:
+def count_images(data: Path | None, folder: Path, *, quick: bool) -> Path:
     """Find the data folder, count its labels for Figures 2 and 3, and note what it is."""
     from cxr_keras import explore
     from cxr_keras.data.phantom import default_phantoms
@@ -71,11 +72,11 @@ def count_films(data: Path | None, folder: Path, *, quick: bool) -> Path:
 
 def write_report(report: Report) -> None:
     """Write every table, figure and the page into the report's folder."""
-    from report_examples import examples
-    from report_figures import pictures, save
-    from report_overview import all_tables
-    from report_page import page
-    from report_text import to_csv, to_markdown
+    from report.examples import examples
+    from report.figures import pictures, save
+    from report.overview import all_tables
+    from report.page import page
+    from report.text import to_csv, to_markdown
 
     tables, figures = report.folder / TABLES, report.folder / FIGURES
     for folder in (tables, figures):
@@ -113,9 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--quick", action="store_true", help="few phantoms, few epochs, random weights")
     add("--only", metavar="NAMES", help="networks or tables, between commas")
     add("--weights", type=Path, metavar="DIR", help="torchvision's .pth files; default: fetched")
-    add("--per-class", type=int, help="films chosen a label (300; 20 or 4 with --quick)")
+    add("--per-class", type=int, help="images chosen a label (300; 20 or 4 with --quick)")
     add("--drop-models", action="store_true", help="delete each model.keras (3 GB in all)")
-    add("--tables-only", action="store_true", help="from the run folders; no training, no films")
+    add("--tables-only", action="store_true", help="from the run folders; no training, no images")
     return parser
 
 

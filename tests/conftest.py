@@ -1,4 +1,4 @@
-"""Shared data of the tests: real films where they are at hand, a few phantoms everywhere."""
+"""Shared data of the tests: real images where they are at hand, a few phantoms everywhere."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.places import SHARED
 from PIL import Image
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
-SAMPLE = Path(__file__).resolve().parents[2] / "shared" / "nih-sample"
+SAMPLE = SHARED / "nih-sample"
 TABLE_HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
@@ -30,16 +31,24 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def notices() -> None:
+    """Notices on stderr, as the command line prints them."""
+    from cxr_keras.utils.console import print_notices
+
+    print_notices()
+
+
 @pytest.fixture(scope="session")
 def sample() -> Path:
     if not SAMPLE.is_dir():
-        pytest.skip(f"the real films are not here ({SAMPLE})")
+        pytest.skip(f"the real images are not here ({SAMPLE})")
     return SAMPLE
 
 
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    """40 phantom films in NIH's layout."""
+    """40 phantoms in NIH's layout."""
     from cxr_keras.data.phantom import write_phantoms
 
     return write_phantoms(tmp_path_factory.mktemp("data") / "phantoms", count=40, seed=3)

@@ -51,8 +51,8 @@ def run_bare(model_file, pixels, backend, folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "jax", "tensorflow"])
 def test_a_trained_network_agrees(trained, phantoms, tmp_path, backend):
-    films = sorted((phantoms / "images").iterdir())[:4]
-    pixels = np.stack([read_image(path) for path in films])[..., None]
+    images = sorted((phantoms / "images").iterdir())[:4]
+    pixels = np.stack([read_image(path) for path in images])[..., None]
     found = run_bare(trained / "model.keras", pixels, backend, tmp_path)
     expected = load_model(trained).predict_on_batch(pixels)
     np.testing.assert_allclose(found, expected, atol=1e-5)

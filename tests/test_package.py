@@ -2,13 +2,12 @@
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
+from helpers.places import ROOT
 
 import cxr_keras
 
-ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "cxr_keras").rglob("*.py"))
 
 
@@ -39,11 +38,18 @@ def test_every_public_name_is_there_and_no_other():
             for n in ("assessment", "per_label", "bootstrap", "thresholds", "calibration")
         ),
         *("metrics/example_based.py", "metrics/subgroups.py", "data/labels.py"),
-        *("data/sampling.py", "data/images.py", "data/readers/nih.py"),
+        *("data/selection.py", "data/splits.py", "data/images.py", "data/readers/nih.py"),
     ],
 )
 def test_plain_modules_never_import_keras(module):
     assert not [n for n in imports_of(ROOT / "cxr_keras" / module) if n.split(".")[0] == "keras"]
+
+
+def test_metrics_know_neither_data_nor_runs_nor_figures():
+    allowed = ("cxr_keras.metrics", "cxr_keras.errors", "cxr_keras.utils")
+    for path in (ROOT / "cxr_keras" / "metrics").glob("*.py"):
+        own = {n for n in imports_of(path) if n.startswith("cxr_keras")}
+        assert not [n for n in own if not n.startswith(allowed)], path
 
 
 def test_models_never_import_data():

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import click
 
 from cxr_keras import __version__
 from cxr_keras.cli import data, results, training
 from cxr_keras.cli.options import Group
+from cxr_keras.utils.console import print_notices
+from cxr_keras.utils.memory import keep_freed_memory
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,6 +26,10 @@ def main(debug: bool) -> None:
     Example:
       cxr-keras train alexnet_custom --epochs 30 --lr 0.0005
     """
+    print_notices()
+    keep_freed_memory()
+    # Pillow's warnings name no file; what cannot be read is an error that does
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 for command in (

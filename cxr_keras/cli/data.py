@@ -8,12 +8,25 @@ from typing import Any
 import click
 
 from cxr_keras.cli.options import FOLDER, sampling_options
+from cxr_keras.data.options import PHANTOM_COUNT, PHANTOM_SEED
 
 
 @click.command()
 @click.argument("dest", type=FOLDER)
-@click.option("--count", type=click.IntRange(min=1), default=256, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True)
+@click.option(
+    "--count",
+    type=click.IntRange(min=1),
+    default=PHANTOM_COUNT,
+    show_default=True,
+    help="How many images to draw.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=PHANTOM_SEED,
+    show_default=True,
+    help="Another seed draws other images.",
+)
 def phantom(dest: Path, count: int, seed: int) -> None:
     """Draw synthetic radiographs into DEST, in NIH's layout.
 
@@ -32,8 +45,10 @@ def phantom(dest: Path, count: int, seed: int) -> None:
 
 @click.command()
 @click.argument("dest", type=FOLDER)
-@click.option("--archives", help="Which of the 12, such as 1,3-5  [default: all]")
-@click.option("--metadata-only", is_flag=True, help="Only the label table and the split lists.")
+@click.option("--archives", help="Which of the 12 archives, such as 1,3-5  [default: all]")
+@click.option(
+    "--metadata-only", is_flag=True, help="Fetch only the label table and the split lists."
+)
 @click.option("--keep-archives", is_flag=True, help="Keep each archive beside its images.")
 def download(dest: Path, archives: str | None, metadata_only: bool, keep_archives: bool) -> None:
     """Fetch NIH ChestX-ray14 (42 GB in 12 archives) into DEST.
@@ -57,31 +72,37 @@ def download(dest: Path, archives: str | None, metadata_only: bool, keep_archive
 
 @click.command()
 @click.argument("data", type=FOLDER, required=False)
-@sampling_options
-@click.option("--allow-missing", is_flag=True, help="Plan on the label table, without images.")
+@sampling_options("Decides which images are chosen, and the split.")
+@click.option(
+    "--allow-missing",
+    is_flag=True,
+    help="Choose and split by the label table alone; decode nothing.",
+)
 @click.option("--out", type=FOLDER, help="Folder for manifest.csv  [default: in the cache]")
 def prepare(data: Path | None, allow_missing: bool, out: Path | None, **recipe: Any) -> None:
-    """Choose images, split them and decode each once.
+    """Choose images, split them, and decode each of them once.
 
     Writes manifest.csv and the pixel store; prints the sizes, the labels of each split and how
     many patients two splits share.
 
     \b
     Example:
-      cxr-keras prepare data/nih --split patient
+      cxr-keras prepare data/nih --split-method patient
     """
     from cxr_keras.cli.tables import frame_table
-    from cxr_keras.data import preparation, sampling
+    from cxr_keras.data import preparation, splits
 
     done = preparation.prepare(data, allow_missing=allow_missing, out=out, **recipe)
-    click.echo(f"{len(done.manifest):,} images: {sampling.describe_sizes(done.manifest)}\n")
-    click.echo(frame_table(sampling.label_counts(done.manifest)))
-    shared = sampling.shared_patients(done.manifest)
+    click.echo(f"{len(done.manifest):,} images: {splits.describe_sizes(done.manifest)}\n")
+    click.echo(frame_table(splits.label_counts(done.manifest)))
+    shared = splits.shared_patients(done.manifest)
     pairs = ", ".join(f"{pair} {number:,}" for pair, number in shared.items())
     if any(shared.values()):
-        click.echo(f"\nPatients on both sides: {pairs}. Use --split patient to keep them apart.")
+        click.echo(
+            f"\nPatients in two splits: {pairs}. Use --split-method patient to keep them apart."
+        )
     else:
-        click.echo("\nNo patient is on two sides.")
+        click.echo("\nNo patient is in two splits.")
     click.echo(f"Manifest: {done.folder / preparation.MANIFEST}", err=True)
     if done.store is not None:
         click.echo(f"Pixel store: {done.store.folder}", err=True)
@@ -93,7 +114,7 @@ def prepare(data: Path | None, allow_missing: bool, out: Path | None, **recipe: 
 @click.option(
     "--all-rows/--on-disk",
     default=True,
-    help="Every row of the label table, or only images that are there  [default: all rows]",
+    help="Every row of the label table, or only those with an image  [default: all rows]",
 )
 def explore(data: Path | None, out: Path | None, all_rows: bool) -> None:
     """Count the labels of DATA, alone and together, and its patients by age, sex and view.

@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 
 import click
 
+from cxr_keras.data.options import DEFAULT_SPLIT_METHOD, PER_CLASS, SEED, SPLIT_METHODS
 from cxr_keras.errors import CxrError
+from cxr_keras.metrics.options import RESAMPLES
+from cxr_keras.runs.options import RUNS_FOLDER
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-SPLIT_CHOICE = click.Choice(["patient", "paper", "official"])
 FOLDER = click.Path(file_okay=False, path_type=Path)
 INTERRUPTED = 130
 
@@ -67,35 +69,44 @@ def data_option(command: Command) -> Command:
     return click.option("--data", type=FOLDER, help="Data folder in NIH's layout.")(command)
 
 
-def sampling_options(command: Command) -> Command:
-    """Options of the choice of images, shared by prepare and train."""
+def sampling_options(seed_help: str) -> Callable[[Command], Command]:
+    """Options of the choice of images, shared by prepare and train.
+
+    Args:
+        seed_help: what the seed decides in this command.
+    """
     options = [
         click.option(
             "--per-class",
             type=click.IntRange(min=1),
-            default=300,
+            default=PER_CLASS,
             show_default=True,
-            help="Images chosen for each label.",
+            help="How many images to choose for each label.",
         ),
         click.option(
+            "--split-method",
             "--split",
-            type=SPLIT_CHOICE,
-            default="patient",
+            type=click.Choice(SPLIT_METHODS),
+            default=DEFAULT_SPLIT_METHOD,
             show_default=True,
-            help="patient: no patient on two sides; paper: by image, as the report; "
+            help="patient: no patient in two splits; paper: by image, as the report does; "
             "official: NIH's lists.",
         ),
         click.option(
             "--seed",
             type=click.IntRange(min=0),
-            default=42,
+            default=SEED,
             show_default=True,
-            help="Of everything that is drawn by lot.",
+            help=seed_help,
         ),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def fine_tune_blocks(
@@ -119,9 +130,9 @@ def output_dir_option(command: Command) -> Command:
         "--output-dir",
         "folder",
         type=click.Path(file_okay=False),
-        default="saved_models",
+        default=RUNS_FOLDER,
         show_default=True,
-        help="Where run folders lie.",
+        help="The folder that holds the run folders.",
     )(command)
 
 
@@ -130,9 +141,9 @@ def resamples_option(command: Command) -> Command:
     return click.option(
         "--resamples",
         type=click.IntRange(min=0),
-        default=1000,
+        default=RESAMPLES,
         show_default=True,
-        help="Of the bootstrap over patients.",
+        help="How often the bootstrap draws the patients anew; 0 for no intervals.",
     )(command)
 
 

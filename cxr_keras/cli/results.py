@@ -17,6 +17,7 @@ from cxr_keras.cli.options import (
     resamples_option,
     threshold_value,
 )
+from cxr_keras.metrics.options import RESAMPLES, SCALING_METHODS
 
 LONGEST_NAME = 40
 RUN = click.Path(path_type=Path)
@@ -31,13 +32,15 @@ CSV = click.Path(exists=True, dir_okay=False, path_type=Path)
     type=click.Choice(["train", "val", "test", "all"]),
     default="test",
     show_default=True,
+    help="Which split to measure.",
 )
 @click.option(
     "--thresholds",
     callback=threshold_value,
     metavar="calibrated|P",
-    help="A label is called at or above it: the network's own, chosen on its validation split, "
-    "or one number for all  [default: calibrated; 0.5 with --predictions]",
+    help="A label is predicted positive from this probability on: the network's own thresholds, "
+    "chosen on its validation split, or one number for all labels  "
+    "[default: calibrated; 0.5 with --predictions]",
 )
 @click.option(
     "--predictions", type=CSV, help="Measure this CSV of prob_<label> columns, of any labels."
@@ -90,15 +93,17 @@ def evaluate(
 @data_option
 @click.option(
     "--method",
-    type=click.Choice(["none", "temperature", "platt"]),
+    type=click.Choice(SCALING_METHODS),
     default="none",
     show_default=True,
-    help="Scaling of the outputs: one slope for all labels, or a slope and shift a label.",
+    help="How to scale the outputs: not at all, with one slope for all labels, or with a slope "
+    "and a shift for each label.",
 )
 @click.option(
     "--sensitivity",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Choose the highest thresholds that reach it  [default: thresholds of maximum F1]",
+    help="Choose the highest thresholds with at least this sensitivity  "
+    "[default: thresholds of maximum F1]",
 )
 @resamples_option
 def calibrate(run: Path, **options: Any) -> None:
@@ -118,10 +123,21 @@ def calibrate(run: Path, **options: Any) -> None:
 @click.command()
 @click.argument("run_a", type=RUN)
 @click.argument("run_b", type=RUN)
-@click.option("--resamples", type=click.IntRange(min=1), default=1000, show_default=True)
-@click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--resamples",
+    type=click.IntRange(min=1),
+    default=RESAMPLES,
+    show_default=True,
+    help="How often the bootstrap draws the patients anew.",
+)
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the table to this file, too.",
+)
 def compare(run_a: Path, run_b: Path, resamples: int, csv_file: Path | None) -> None:
-    """Is RUN_B better than RUN_A on the same images, or could it be luck?
+    """Test whether RUN_B is better than RUN_A on the same images, or the difference is chance.
 
     RUN_A and RUN_B are run folders or CSVs of predictions with truth. The difference is B − A,
     with a 95% interval and a p-value from a bootstrap over patients, paired.
@@ -133,7 +149,7 @@ def compare(run_a: Path, run_b: Path, resamples: int, csv_file: Path | None) -> 
     """
     from cxr_keras.cli.tables import comparison_table
     from cxr_keras.evaluation.comparison import compare as run_comparison
-    from cxr_keras.metrics.assessment import write_table
+    from cxr_keras.utils.files import write_table
 
     table = run_comparison(run_a, run_b, resamples=resamples)
     click.echo(f"A: {run_a}\nB: {run_b}\n")
@@ -144,9 +160,11 @@ def compare(run_a: Path, run_b: Path, resamples: int, csv_file: Path | None) -> 
 
 @click.command()
 @click.argument("runs", type=RUN, nargs=-1, required=True)
-@click.option("--name", required=True, help="Of the new run folder.")
+@click.option("--name", required=True, help="Name of the new run folder.")
 @click.option(
-    "--weighted", is_flag=True, help="Weigh the runs by their validation AUROC, not equally."
+    "--weighted",
+    is_flag=True,
+    help="Weight the runs by their AUROC on the validation split, not equally.",
 )
 @output_dir_option
 @resamples_option
@@ -169,12 +187,12 @@ def ensemble(runs: tuple[Path, ...], **options: Any) -> None:
     "--csv",
     "csv_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a row an image to it; Ctrl-C leaves the rows so far in NAME.partial.csv.",
+    help="Write one row per image to this file; Ctrl-C leaves the rows so far in NAME.partial.csv.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 @click.option("--heatmaps", type=FOLDER, help="Write Grad-CAM overlays into this folder.")
 @click.option(
-    "--resolve-no-finding", is_flag=True, help="Drop No Finding where a finding is called, too."
+    "--resolve-no-finding", is_flag=True, help="Drop No Finding where a finding is predicted, too."
 )
 def predict(run: Path, paths: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Predict images, and all images in folders, with RUN (a run folder or .keras file).
@@ -193,7 +211,7 @@ def predict(run: Path, paths: tuple[Path, ...], as_json: bool, **options: Any) -
         click.echo(json.dumps(prediction.to_records(rows), indent=1))
     else:
         cells = [_prediction_cells(row) for row in rows]
-        click.echo(text_table(cells, ("image", "findings called"), left=2))
+        click.echo(text_table(cells, ("image", "predicted findings"), left=2))
     _say_contradictions(rows)
     bad = sum(bool(row.error) for row in rows)
     if bad:
@@ -208,7 +226,7 @@ def _show(result: Any) -> None:
     found = result.assessment
     click.echo(tables.metrics_table(found.metrics))
     click.echo(f"\nLoss: {found.loss:.4f}. {tables.assessment_sentences(found)}")
-    click.echo(f"\n{tables.frame_table(found.samplewise.drop(columns='meaning'))}")
+    click.echo(f"\n{tables.frame_table(found.example_based.drop(columns='meaning'))}")
     if not found.subgroups.empty:
         click.echo(f"\n{tables.subgroup_overview(found)}")
     if result.notice:
@@ -222,8 +240,8 @@ def _say_contradictions(rows: list[Any]) -> None:
     count = sum(NO_FINDING in row.findings and len(row.findings) > 1 for row in rows)
     if count:
         click.echo(
-            f"{count} of {len(rows)} images are called {NO_FINDING} beside a finding, which "
-            "excludes it; --resolve-no-finding lets the finding stand.",
+            f"{count} of {len(rows)} images are predicted {NO_FINDING} beside a finding, which "
+            "excludes it; --resolve-no-finding keeps the finding.",
             err=True,
         )
 

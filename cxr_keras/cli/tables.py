@@ -51,7 +51,7 @@ def metrics_table(table: pd.DataFrame) -> str:
     shown["ap"] = table["ap"]
     text = frame_table(shown)
     if len(limits) == 1:
-        text += f"\nCalled at {limits[0]:g}."
+        text += f"\nA label is predicted positive from a probability of {limits[0]:g}."
     counts = table[is_count].iloc[0]  # of the findings
     partial = [
         f"{name} {counts[name]:.0f}"
@@ -60,7 +60,7 @@ def metrics_table(table: pd.DataFrame) -> str:
     ]
     if partial:
         text += (
-            "\n– undefined (a label never called has no precision, one without both classes no "
+            "\n– undefined (a label never predicted has no precision, one without both classes no "
             f"AUROC).\nOf the {counts['support']:.0f} labels the first average covers: "
             f"{', '.join(partial)}."
         )
@@ -81,17 +81,17 @@ def comparison_table(table: pd.DataFrame) -> str:
 
 
 def assessment_sentences(found: Assessment) -> str:
-    """What the tables do not show: how many images, and how No Finding was called."""
+    """What the tables do not show: how many images, and how No Finding was predicted."""
     text = f"{found.images:,} images; "
     if NO_FINDING in found.labels:
-        text += f"{found.contradictions:,} are called No Finding beside a finding, "
-    return text + f"{found.silent:,} are called nothing at all."
+        text += f"{found.contradictions:,} are predicted No Finding beside a finding, "
+    return text + f"{found.silent:,} are predicted nothing at all."
 
 
 def subgroup_overview(found: Assessment) -> str:
     """Averages by view, sex and age band."""
-    table = overview(found.subgroups, found.labels)
-    name = next(iter(average_rows(found.labels)))
+    name = next(iter(average_rows(found.labels, found.normal)))
+    table = overview(found.subgroups, name)
     note = f"{name.capitalize()}; labels: how many have both classes in the subgroup."
     return f"{frame_table(table, left=2)}\n{note}"
 

@@ -14,6 +14,8 @@ from cxr_keras.cli.options import (
     sampling_options,
 )
 from cxr_keras.errors import CxrError
+from cxr_keras.training.config import PRECISIONS, TrainConfig
+from cxr_keras.training.losses import LOSSES
 
 
 @click.command()
@@ -41,25 +43,38 @@ def models() -> None:
 @click.command()
 @click.argument("model")
 @data_option
-@click.option("--epochs", type=click.IntRange(min=1), default=30, show_default=True)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    default=TrainConfig.epochs,
+    show_default=True,
+    help="Passes over the training split.",
+)
 @click.option(
     "--lr",
     type=click.FloatRange(min=0, min_open=True),
-    default=0.0005,
+    default=TrainConfig.lr,
     show_default=True,
     help="Learning rate of Adam.",
 )
-@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=TrainConfig.batch_size,
+    show_default=True,
+    help="Images in a training step.",
+)
 @click.option(
     "--loss",
-    type=click.Choice(["bce", "bce_logits", "weighted_bce", "focal", "asymmetric"]),
-    default="bce",
+    type=click.Choice(list(LOSSES)),
+    default=TrainConfig.loss,
     show_default=True,
-    help="The last three make a network say yes to rare findings sooner.",
+    help="weighted_bce, focal and asymmetric make a network predict rare findings more often.",
 )
 @click.option(
     "--weights",
-    help="imagenet, none, or a torchvision .pth  [default: imagenet where there are any]",
+    help="Weights to start from: imagenet, none (random), or a torchvision .pth file  "
+    "[default: imagenet where the network has them]",
 )
 @click.option(
     "--fine-tune",
@@ -67,17 +82,19 @@ def models() -> None:
     flag_value="all",
     metavar="[N]",
     callback=fine_tune_blocks,
-    help="Train pretrained weights too: all of them, or the last N blocks.",
+    help="Train the pretrained weights, too: all of them, or those of the last N blocks.",
 )
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
-    default="float32",
+    type=click.Choice(PRECISIONS),
+    default=TrainConfig.precision,
     show_default=True,
-    help="Mixed precision is for GPUs, which are used without being told.",
+    help="The mixed ones are faster on most GPUs. A GPU is used whenever PyTorch finds one.",
 )
-@sampling_options
-@click.option("--name", help="Of the run folder  [default: MODEL-epEPOCHS-lrLR]")
+@sampling_options(
+    "Decides the choice of images, the split, the first weights, dropout and the batches."
+)
+@click.option("--name", help="Name of the run folder  [default: MODEL-epEPOCHS-lrLR]")
 @output_dir_option
 @click.option(
     "--checkpoint-every",
@@ -87,7 +104,7 @@ def models() -> None:
 @click.option(
     "--feature-cache/--no-feature-cache",
     default=True,
-    help="Run a frozen part once per image, not once per epoch  [default: yes]",
+    help="Run the frozen layers once per image, not once per epoch  [default: yes]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a run folder of the same name.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
@@ -97,7 +114,7 @@ def train(model: str, data: Path | None, **settings: Any) -> None:
     \b
     Examples:
       cxr-keras train alexnet_custom --epochs 30 --lr 0.0005
-      cxr-keras train alexnet_custom --data data/nih --split paper --epochs 15
+      cxr-keras train alexnet_custom --data data/nih --split-method paper --epochs 15
       cxr-keras train resnet18 --data data/nih --loss asymmetric --fine-tune 2
     """
     from cxr_keras.cli.tables import assessment_sentences, metrics_table

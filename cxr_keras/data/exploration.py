@@ -1,6 +1,6 @@
 """What is in a data folder, from its label table: labels, combinations, age, sex and view.
 
-Figures 2 and 3 of the report, for any folder in NIH's layout. No film is opened.
+Figures 2 and 3 of the report, for any folder in NIH's layout. No image is opened.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import pandas as pd
 
 from cxr_keras import plots
 from cxr_keras.data import phantom
+from cxr_keras.data.demographics import groups_of
 from cxr_keras.data.labels import LABELS, encode_cells
 from cxr_keras.data.preparation import resolve_data
 from cxr_keras.data.readers import nih
 from cxr_keras.data.readers.nih import AGE, FINDING_LABELS, GENDER, PATIENT, VIEW
 from cxr_keras.errors import DataError
-from cxr_keras.metrics.assessment import write_table
-from cxr_keras.metrics.subgroups import groups_of
 from cxr_keras.utils.console import notice
+from cxr_keras.utils.files import write_table
 
 LABEL_COUNTS, PATIENTS = "label_counts.csv", "patients.csv"
 LABEL_COUNTS_PLOT, COMBINATIONS_PLOT = "label_counts", "combinations"
@@ -38,9 +38,9 @@ class Exploration:
     """What was found in a data folder.
 
     Attributes:
-        labels: a row a label, in the order of `LABELS`: label, images, single (of them with this
-            label alone), multiple (with others), share (of all images).
-        people: a row an age band, sex and view: group, value, images, patients, share (of all
+        labels: one row per label, in the order of `LABELS`: label, images, single (of them with
+            this label alone), multiple (with others), share (of all images).
+        people: one row per age band, sex and view: group, value, images, patients, share (of all
             images); without rows where the table has none of the three columns. A patient counts
             in every band and view that he has an image in.
         images: how many.
@@ -121,7 +121,7 @@ def people_table(images: pd.DataFrame) -> pd.DataFrame:
     """Images and patients of each age band, sex and view, as far as the table has them.
 
     Args:
-        images: a row an image, "Patient ID" and NIH's columns of age, sex and view.
+        images: one row per image, "Patient ID" and NIH's columns of age, sex and view.
     """
     groups = groups_of(images)
     rows = []

@@ -1,16 +1,11 @@
-"""Any radiograph file → grey uint8 (256, 256), the one form in which films are stored and seen."""
+"""Any image file → grey uint8 (256, 256), the one form in which radiographs are stored and seen."""
 
 from __future__ import annotations
 
-import io
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cxr_keras.errors import ImageError
 
@@ -19,9 +14,9 @@ SIDE = 256
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_PIXELS = 80_000_000  # four times the largest digital detectors; more is a mistake or a bomb
 
+_TOO_LARGE = f"more than {MAX_PIXELS // 10**6} megapixels; scale it down first"
 _FORMATS = ("PNG", "JPEG")
 _ORIENTATION = 0x0112  # EXIF
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -37,16 +32,16 @@ def read_image(path: str | Path) -> np.ndarray:
             more than 80 megapixels. The message names the file.
     """
     try:
-        # from memory and in one piece: each small read of Pillow's waits for the interpreter lock
-        content = _join_data_chunks(Path(path).read_bytes())
-        with _quiet_pillow(), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             _check(image, path)
-            if isinstance(image, ImageFile.ImageFile):
-                image.decodermaxblock = len(content)
-            # inside: a grey image may not be decoded before it is scaled
+            # inside: a grey image is not decoded before it is scaled
             return _centre_square(_to_grey(image))
     except ImageError:
         raise
+    # Pillow's own limit, which it checks first: above 89 megapixels it warns (an error under
+    # `python -W error`), above 179 it refuses
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{path}: {_TOO_LARGE}.") from error
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file.") from error
     except UnidentifiedImageError as error:
@@ -54,30 +49,6 @@ def read_image(path: str | Path) -> np.ndarray:
     except Exception as error:  # whatever a broken file leads Pillow's decoders to
         why = str(error) or type(error).__name__
         raise ImageError(f"{path}: the image cannot be decoded ({why}).") from error
-
-
-_lock = threading.Lock()
-_readers = 0
-_filters: warnings.catch_warnings[None] | None = None
-
-
-@contextmanager
-def _quiet_pillow() -> Iterator[None]:
-    """Drop Pillow's warnings, which name no file; `catch_warnings` alone is not for threads."""
-    global _readers, _filters
-    with _lock:
-        if _readers == 0:
-            _filters = warnings.catch_warnings()
-            _filters.__enter__()
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-        _readers += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _readers -= 1
-            if _readers == 0 and _filters is not None:
-                _filters.__exit__(None, None, None)
 
 
 def find_image_files(folder: Path) -> list[Path]:
@@ -93,39 +64,12 @@ def find_image_files(folder: Path) -> list[Path]:
 def _check(image: Image.Image, path: str | Path) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{path}: {width}×{height} is more than {MAX_PIXELS // 10**6} megapixels; "
-            "scale it down first."
-        )
+        raise ImageError(f"{path}: {width}×{height} is {_TOO_LARGE}.")
     if max(width, height) * SIDE // max(min(width, height), 1) * SIDE > MAX_PIXELS:
         raise ImageError(f"{path}: {width}×{height} is too narrow for a radiograph; crop it first.")
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         raise ImageError(f"{path}: an animation of {frames} frames; save one frame as a file.")
-
-
-def _join_data_chunks(png: bytes) -> bytes:
-    """The same PNG with one chunk of pixels instead of dozens; anything else comes back as it is.
-
-    The new chunk has no checksum: Pillow reads none there, the compressed data has its own.
-    """
-    if not png.startswith(_PNG):
-        return png
-    before, data, at = [_PNG], [], len(_PNG)
-    while at < len(png):
-        size, kind = int.from_bytes(png[at : at + 4], "big"), png[at + 4 : at + 8]
-        after = at + 12 + size
-        if after > len(png):
-            return png
-        if kind == b"IDAT":
-            data.append(png[at + 8 : after - 4])
-        elif data:
-            break
-        else:
-            before.append(png[at:after])
-        at = after
-    pixels = b"".join(data)
-    return b"".join((*before, len(pixels).to_bytes(4, "big"), b"IDAT", pixels, bytes(4), png[at:]))
 
 
 def _to_grey(image: Image.Image) -> Image.Image:

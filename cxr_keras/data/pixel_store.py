@@ -35,7 +35,7 @@ class PixelStore:
 
     Attributes:
         folder: where the store lies.
-        index: a row an image, in the store's order: "path", "digest" (of the decoded pixels),
+        index: one row per image, in the store's order: "path", "digest" (of the decoded pixels),
             "error" (empty for a good image; a bad one's pixels are zeros).
     """
 
@@ -44,7 +44,7 @@ class PixelStore:
 
     @property
     def pixels(self) -> np.ndarray:
-        """All films, uint8 (N, 256, 256), memory-mapped and read-only."""
+        """All images, uint8 (N, 256, 256), memory-mapped and read-only."""
         return open_rows(self.folder / _PIXELS)
 
     def bad(self) -> pd.DataFrame:
@@ -76,7 +76,7 @@ def open_store(paths: Sequence[str | Path]) -> PixelStore:
 
 
 def pixel_digest(pixels: np.ndarray) -> str:
-    """A short digest of one decoded film, the same wherever it is decoded to the same pixels."""
+    """A short digest of one decoded image, the same wherever it is decoded to the same pixels."""
     return hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
 
 
@@ -96,10 +96,10 @@ def _write(folder: Path, paths: list[Path]) -> None:
     def decode(path: Path) -> tuple[bytes, str, str]:
         """Pixels, their digest, and why there are none."""
         try:
-            film = read_image(path)
+            image = read_image(path)
         except ImageError as error:
             return bytes(SIDE * SIDE), "", str(error)
-        return film.tobytes(), pixel_digest(film), ""
+        return image.tobytes(), pixel_digest(image), ""
 
     digests: list[str] = []
     errors: list[str] = []

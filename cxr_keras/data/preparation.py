@@ -11,10 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxr_keras.data import phantom, pixel_store, sampling
+from cxr_keras.data import phantom, pixel_store
 from cxr_keras.data.labels import LABELS, encode_cells
+from cxr_keras.data.options import DEFAULT_SPLIT_METHOD, PER_CLASS, SEED, SplitMethod
 from cxr_keras.data.readers import nih
 from cxr_keras.data.readers.nih import FINDING_LABELS, IMAGE
+from cxr_keras.data.selection import choose_images
+from cxr_keras.data.splits import TRAIN, split_images
+from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.arrays import take_rows
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import atomic_file, cache_folder
@@ -26,12 +30,12 @@ MANIFEST = "manifest.csv"
 
 @dataclass(frozen=True)
 class PreparedSplit:
-    """One side of a split, ready to be read in batches.
+    """The images of one split, ready to be read in batches.
 
     Attributes:
-        rows: the manifest's rows of this side.
-        pixels: the whole store, uint8 (N, 256, 256), memory-mapped.
-        index: (n,) rows of `pixels`.
+        rows: the manifest's rows of these images.
+        pixels: all decoded images of the store, uint8 (N, 256, 256), memory-mapped.
+        index: (n,) which rows of `pixels` belong to this split, in the order of `rows`.
         truth: float32 (n, 15) multi-hot labels.
     """
 
@@ -44,7 +48,7 @@ class PreparedSplit:
         return len(self.index)
 
     def batch(self, places: Any) -> np.ndarray:
-        """Pixels of the films at `places` of this side, uint8 (B, 256, 256, 1)."""
+        """Pixels of the images at `places` of this split, uint8 (B, 256, 256, 1)."""
         return take_rows(self.pixels, self.index[places])[..., np.newaxis]
 
 
@@ -54,11 +58,11 @@ class Prepared:
 
     Attributes:
         root: the data folder.
-        manifest: a row an image: NIH's columns, "chosen_for", "split", "path", "row" (in the
+        manifest: one row per image: NIH's columns, "chosen_for", "split", "path", "row" (in the
             store; -1 when planned without images) and "digest" (of the decoded pixels).
         folder: where manifest.csv was written.
         store: the pixel store; None when planned without images.
-        split_kind: "paper", "patient" or "official".
+        split_method: "paper", "patient" or "official".
         phantoms: whether these are synthetic drawings.
     """
 
@@ -66,10 +70,10 @@ class Prepared:
     manifest: pd.DataFrame
     folder: Path
     store: pixel_store.PixelStore | None
-    split_kind: str
+    split_method: str
     phantoms: bool
 
-    def side(self, split: str) -> PreparedSplit:
+    def split(self, split: str) -> PreparedSplit:
         """The images of "train", "val", "test", or "all" of them."""
         assert self.store is not None, "planned without images"
         keep = self.manifest["split"] == split if split != "all" else slice(None)
@@ -79,19 +83,19 @@ class Prepared:
 
     def base_rates(self) -> dict[str, float]:
         """Label → share of the training images that have it."""
-        cells = self.manifest.loc[self.manifest["split"] == sampling.TRAIN, FINDING_LABELS]
+        cells = self.manifest.loc[self.manifest["split"] == TRAIN, FINDING_LABELS]
         rates = encode_cells(cells).mean(axis=0)
         return {label: round(float(rate), 6) for label, rate in zip(LABELS, rates, strict=True)}
 
     @property
     def fingerprint(self) -> str:
-        """A digest of images' names, labels, sides and pixels: the same data, the same digest."""
+        """A digest of the images' names, labels, splits and pixels."""
         columns = self.manifest[[IMAGE, FINDING_LABELS, "split", "digest"]]
         text = columns.to_csv(index=False, lineterminator="\n")
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def resolve_data(data: str | Path | None) -> Path:
+def resolve_data(data: PathLike | None) -> Path:
     """The data folder: `data`, else $CXR_KERAS_DATA, else ./data/nih with images, else phantoms.
 
     Says in one line on stderr which one it took when nobody named it.
@@ -111,20 +115,20 @@ def resolve_data(data: str | Path | None) -> Path:
 
 
 def prepare(
-    data: str | Path | None = None,
+    data: PathLike | None = None,
     *,
-    per_class: int = sampling.PER_CLASS,
-    split: str = sampling.DEFAULT_SPLIT,
-    seed: int = 42,
+    per_class: int = PER_CLASS,
+    split_method: SplitMethod = DEFAULT_SPLIT_METHOD,
+    seed: int = SEED,
     allow_missing: bool = False,
-    out: str | Path | None = None,
+    out: PathLike | None = None,
 ) -> Prepared:
     """Choose images, split them, decode each once, and write manifest.csv.
 
     Args:
         data: a folder in NIH's layout; None as in `resolve_data`.
         per_class: images chosen for each label.
-        split: "paper", "patient" or "official".
+        split_method: "patient", "paper" or "official".
         seed: of choice and split.
         allow_missing: plan on the label table alone; nothing is decoded.
         out: folder for manifest.csv; by default one in the cache.
@@ -136,20 +140,20 @@ def prepare(
     dataset = nih.read_dataset(root, allow_missing=allow_missing)
     for sentence in dataset.notices:
         notice(sentence)
-    chosen = sampling.choose_images(dataset.table, per_class=per_class, seed=seed)
+    chosen = choose_images(dataset.table, per_class=per_class, seed=seed)
     store = None if allow_missing else pixel_store.open_store(list(chosen["path"]))
     chosen = _with_pixels(chosen, store)
-    manifest, notices = sampling.split_images(chosen, dataset, how=split, seed=seed)
+    manifest, notices = split_images(chosen, dataset, method=split_method, seed=seed)
     for sentence in notices:
         notice(sentence)
-    setting = f"{root.resolve()} {per_class} {split} {seed} {allow_missing}"
+    setting = f"{root.resolve()} {per_class} {split_method} {seed} {allow_missing}"
     key = hashlib.sha256(setting.encode()).hexdigest()[:12]
     folder = Path(out) if out else cache_folder("prepared", key)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder / MANIFEST) as temporary:
         manifest.to_csv(temporary, index=False, errors="backslashreplace")
     is_phantom = phantom.is_phantom_folder(root)
-    return Prepared(root, manifest, folder, store, split, is_phantom)
+    return Prepared(root, manifest, folder, store, split_method, is_phantom)
 
 
 def _with_pixels(chosen: pd.DataFrame, store: pixel_store.PixelStore | None) -> pd.DataFrame:

@@ -6,18 +6,27 @@ from pathlib import Path
 
 import pandas as pd
 
+from cxr_keras.data.labels import NO_FINDING
 from cxr_keras.data.readers.nih import IMAGE, PATIENT
 from cxr_keras.errors import DataError
-from cxr_keras.metrics import assessment, bootstrap, per_label
+from cxr_keras.evaluation.predictions import (
+    columns_of,
+    labels_of,
+    patient_resampling,
+    read_predictions,
+)
+from cxr_keras.metrics import bootstrap, per_label
+from cxr_keras.metrics.options import RESAMPLES
 from cxr_keras.runs import run_folder
-from cxr_keras.utils.console import notice, progress_bar
+from cxr_keras.utils.arguments import PathLike
+from cxr_keras.utils.console import notice
 
 
 def compare(
-    run_a: str | Path,
-    run_b: str | Path,
+    run_a: PathLike,
+    run_b: PathLike,
     *,
-    resamples: int = assessment.RESAMPLES,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Compare two runs by a paired bootstrap over patients.
@@ -29,14 +38,14 @@ def compare(
         seed: of the bootstrap.
 
     Returns:
-        A row a label and the average rows: label, auroc_a, auroc_b, auroc_difference (B − A), its
-        95% interval auroc_low and auroc_high, auroc_p (two-sided); the same for ap.
+        One row per label and the average rows: label, auroc_a, auroc_b, auroc_difference (B − A),
+        its 95% interval auroc_low and auroc_high, auroc_p (two-sided); the same for ap.
 
     Raises:
         DataError: a file is missing, the two share no image or label, or differ in truth.
     """
     table_a, table_b = _predictions(run_a), _predictions(run_b)
-    labels = [n for n in assessment.labels_of(table_a) if n in assessment.labels_of(table_b)]
+    labels = [n for n in labels_of(table_a) if n in labels_of(table_b)]
     if not labels:
         raise DataError(
             f"{run_a} and {run_b} have no label in common. Name two that predict the same labels."
@@ -51,8 +60,8 @@ def compare(
         notice(f"{left_out:,} images are in one of the two only: left out. {len(both):,} stay.")
     table_a = table_a.set_index(IMAGE).loc[both]
     table_b = table_b.set_index(IMAGE).loc[both]
-    truth, probability_a = assessment.columns_of(table_a, labels)
-    truth_b, probability_b = assessment.columns_of(table_b, labels)
+    truth, probability_a = columns_of(table_a, labels)
+    truth_b, probability_b = columns_of(table_b, labels)
     if (truth != truth_b).any():
         changed = int((truth != truth_b).any(axis=1).sum())
         raise DataError(
@@ -63,21 +72,19 @@ def compare(
     if named is None:
         notice(f"No column {PATIENT!r} in either: each image counts as a patient of its own.")
     patients = pd.Series(range(len(both))) if named is None else named[PATIENT]
-    with progress_bar("Bootstrap over patients", resamples) as bar:
+    with patient_resampling(resamples, seed) as resampling:
         return bootstrap.paired_differences(
             truth,
             probability_a,
             probability_b,
             patients.to_numpy(),
             labels=labels,
-            averages=per_label.average_rows(labels),
-            resamples=resamples,
-            seed=seed,
-            progress=bar.advance,
+            averages=per_label.average_rows(labels, NO_FINDING),
+            resampling=resampling,
         )
 
 
-def _predictions(run: str | Path) -> pd.DataFrame:
+def _predictions(run: PathLike) -> pd.DataFrame:
     path = Path(run).expanduser()
     file = path / run_folder.PREDICTIONS if path.is_dir() else path
     if not file.is_file():
@@ -85,7 +92,7 @@ def _predictions(run: str | Path) -> pd.DataFrame:
             f"There is no {file}. Name a finished run folder, or a CSV of predictions with truth; "
             "`cxr-keras evaluate` writes one."
         )
-    table = assessment.read_predictions(file)
+    table = read_predictions(file)
     repeated = table.loc[table[IMAGE].duplicated(), IMAGE]
     if len(repeated):
         raise DataError(f"{file} has an image twice: {repeated.iloc[0]}.")

@@ -10,19 +10,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxr_keras.data.labels import LABELS
+from cxr_keras.data.labels import LABELS, NO_FINDING
 from cxr_keras.data.readers.nih import IMAGE
 from cxr_keras.errors import RunError
 from cxr_keras.evaluation.evaluation import Evaluation, write_own_evaluation
-from cxr_keras.metrics import assessment, per_label
-from cxr_keras.metrics.assessment import PROBABILITY
+from cxr_keras.evaluation.predictions import PROBABILITY, columns_of, read_predictions
+from cxr_keras.metrics import per_label
+from cxr_keras.metrics.options import RESAMPLES
 from cxr_keras.metrics.thresholds import choose_thresholds
 from cxr_keras.runs import model_file, run_folder
 from cxr_keras.runs.card import Card
+from cxr_keras.runs.options import RUNS_FOLDER
 from cxr_keras.runs.run_folder import make_folder
-from cxr_keras.training.config import RUNS_FOLDER
+from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.console import notice
-from cxr_keras.utils.files import atomic_folder, cannot_write
+from cxr_keras.utils.files import atomic_folder, cannot_write, write_table
 
 COLUMNS = [PROBABILITY + label for label in LABELS]
 
@@ -38,12 +40,12 @@ class _Member:
 
 
 def ensemble(
-    runs: Sequence[str | Path],
+    runs: Sequence[PathLike],
     *,
     name: str,
     weighted: bool = False,
-    folder: str | Path = RUNS_FOLDER,
-    resamples: int = assessment.RESAMPLES,
+    folder: PathLike = RUNS_FOLDER,
+    resamples: int = RESAMPLES,
 ) -> Evaluation:
     """Average runs into one network, with thresholds of its own, and measure it.
 
@@ -70,7 +72,7 @@ def ensemble(
     weights = _weights(members, weighted=weighted)
     val = _mean([member.val for member in members], weights)
     test = _mean([member.test for member in members], weights)
-    limits, sentences = choose_thresholds(*assessment.columns_of(val, LABELS), labels=LABELS)
+    limits, sentences = choose_thresholds(*columns_of(val, LABELS), labels=LABELS)
     for sentence in sentences:
         notice(sentence)
     first = members[0].card
@@ -105,10 +107,10 @@ def _write(
         network,
         card,
         folder / model_file.MODEL,
-        trained_on=_films(members, model_file.TRAINED_ON),
-        tuned_on=_films(members, model_file.TUNED_ON),
+        trained_on=_images(members, model_file.TRAINED_ON),
+        tuned_on=_images(members, model_file.TUNED_ON),
     )
-    assessment.write_table(val, folder / run_folder.VAL_PREDICTIONS)
+    write_table(val, folder / run_folder.VAL_PREDICTIONS)
     result = write_own_evaluation(test, folder, card, resamples=resamples)
     info = {"status": "done", "notice": card.notice, "settings": card.settings, "data": card.data}
     info["thresholds"] = result.assessment.thresholds
@@ -116,10 +118,10 @@ def _write(
     return result
 
 
-def _films(members: Sequence[_Member], member: str) -> frozenset[str] | None:
-    """Digests of the films in any of the members' lists; None if one member has no list."""
-    lists = [model_file.read_films(one.folder, member) for one in members]
-    known = [films for films in lists if films is not None]
+def _images(members: Sequence[_Member], member: str) -> frozenset[str] | None:
+    """Digests of the images in any of the members' lists; None if one member has no list."""
+    lists = [model_file.read_images(one.folder, member) for one in members]
+    known = [images for images in lists if images is not None]
     return frozenset[str]().union(*known) if len(known) == len(lists) else None
 
 
@@ -129,7 +131,7 @@ def _read_member(folder: Path) -> _Member:
     if missing or run_folder.read_run(folder).get("status") != "done":
         what = f"it lacks {missing[0].name}" if missing else "it is not finished"
         raise RunError(f"{folder} cannot join an ensemble: {what}. Train it to its end first.")
-    val, test = map(assessment.read_predictions, files)
+    val, test = map(read_predictions, files)
     return _Member(folder, model_file.read_card(folder), val, test)
 
 
@@ -166,8 +168,9 @@ def _weights(members: Sequence[_Member], *, weighted: bool) -> np.ndarray:
     raw = np.ones(len(members))
     if weighted:
         for i, member in enumerate(members):
-            truth, probability = assessment.columns_of(member.val, LABELS)
-            raw[i] = per_label.average(per_label.label_table(truth, probability), "auroc")
+            truth, probability = columns_of(member.val, LABELS)
+            table = per_label.label_table(truth, probability, labels=LABELS, normal=NO_FINDING)
+            raw[i] = per_label.average(table, "auroc")
         if not np.isfinite(raw).all():
             raise RunError("The validation split has no AUROC to weigh by; leave --weighted out.")
     weights: np.ndarray = raw / raw.sum()

@@ -5,24 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cxr_keras.data import sampling
 from cxr_keras.data.labels import LABELS, encode_cells
 from cxr_keras.data.preparation import Prepared, PreparedSplit, prepare
 from cxr_keras.data.readers import nih
 from cxr_keras.data.readers.nih import AGE, GENDER, IMAGE, PATIENT, VIEW
+from cxr_keras.data.splits import TEST, VAL
 from cxr_keras.errors import DataError
-from cxr_keras.metrics import assessment
-from cxr_keras.metrics.assessment import PROBABILITY, RESAMPLES, TRUTH, Assessment
+from cxr_keras.evaluation.predictions import (
+    PROBABILITY,
+    TRUTH,
+    assess,
+    labels_of,
+    read_predictions,
+    write_assessment,
+)
+from cxr_keras.inference.forward import forward_split
+from cxr_keras.metrics.assessment import Assessment
+from cxr_keras.metrics.options import RESAMPLES
 from cxr_keras.runs import model_file, run_folder
 from cxr_keras.runs.card import Card
-from cxr_keras.utils.console import notice, progress_bar
+from cxr_keras.utils.arguments import PathLike
+from cxr_keras.utils.console import notice
+from cxr_keras.utils.files import write_table
 
-BATCH_SIZE = 32
 CALIBRATED = "calibrated"
 
 
@@ -55,14 +64,14 @@ class Evaluation:
 
 
 def evaluate(
-    run: str | Path,
-    data: str | Path | None = None,
+    run: PathLike,
+    data: PathLike | None = None,
     *,
     split: str = "test",
     thresholds: float | str = CALIBRATED,
     resamples: int = RESAMPLES,
     force: bool = False,
-    out: str | Path | None = None,
+    out: PathLike | None = None,
 ) -> Evaluation:
     """Run a trained network over a split and write predictions.csv and its tables.
 
@@ -70,8 +79,8 @@ def evaluate(
         run: a run folder or a `.keras` file.
         data: a data folder; by default the one that the network was trained on.
         split: "train", "val", "test" or "all", chosen as for the network's training.
-        thresholds: from which probability a label is called: one number for all, or "calibrated"
-            for those in the network's card (chosen on its validation split).
+        thresholds: from which probability a label is predicted positive: one number for all, or
+            "calibrated" for those in the network's card (chosen on its validation split).
         resamples: of the bootstrap over patients; 0 for no intervals.
         force: measure images that the network was trained on, too.
         out: folder for the tables. By default beside the model for its own test split at its
@@ -89,13 +98,13 @@ def evaluate(
     own = prepared.fingerprint == card.data.get("fingerprint")
     if data is None and card.data and not own:
         notice("The data has changed since this network was trained: the split may differ.")
-    side = prepared.side(split)
-    refuse_trained_on(file, side, force=force)
-    _say_tuned_on(file, side, split)
-    predictions = frame_of(side, card.probabilities(predict_side(model, side)), card.labels)
+    chosen = prepared.split(split)
+    refuse_trained_on(file, chosen, force=force)
+    _say_tuned_on(file, chosen, split)
+    predictions = frame_of(chosen, card.probabilities(forward_split(model, chosen)), card.labels)
     if out is None:
         parts = [] if own else [prepared.root.name]
-        parts += [split] if parts or split != sampling.TEST or thresholds != CALIBRATED else []
+        parts += [split] if parts or split != TEST or thresholds != CALIBRATED else []
         parts += [f"at-{thresholds:g}"] if isinstance(thresholds, float | int) else []
         home = run_folder.results_folder(file)
         out = home / "-".join(["evaluation", *parts]) if parts else home
@@ -110,12 +119,12 @@ def evaluate(
 
 
 def evaluate_predictions(
-    predictions: str | Path,
-    truth: str | Path,
+    predictions: PathLike,
+    truth: PathLike,
     *,
     thresholds: float = 0.5,
     resamples: int = RESAMPLES,
-    out: str | Path | None = None,
+    out: PathLike | None = None,
 ) -> Evaluation:
     """Measure a CSV of predictions (this tool's or any other's) against a label table.
 
@@ -123,7 +132,7 @@ def evaluate_predictions(
         predictions: CSV with "Image Index" and prob_<label> columns: any of the 15 labels, in
             any order.
         truth: a label table in NIH's layout.
-        thresholds: a label is called at or above this probability.
+        thresholds: a label is predicted positive at or above this probability.
         resamples: of the bootstrap over patients; 0 for no intervals.
         out: folder for the tables; by default <predictions>-evaluation beside the file.
 
@@ -132,17 +141,17 @@ def evaluate_predictions(
             twice, or no image is in both files.
     """
     source = Path(predictions)
-    table = assessment.read_predictions(source)
+    table = read_predictions(source)
     repeated = table.loc[table[IMAGE].duplicated(), IMAGE]
     if len(repeated):
         raise DataError(
             f"{source} has {len(repeated):,} images twice, such as {repeated.iloc[0]}. Keep one "
-            "row an image."
+            "row per image."
         )
     known, notices = nih.read_label_table(Path(truth))
     for sentence in notices:
         notice(sentence)
-    joined = table[[IMAGE, *(PROBABILITY + name for name in assessment.labels_of(table))]]
+    joined = table[[IMAGE, *(PROBABILITY + name for name in labels_of(table))]]
     joined = joined.merge(known, on=IMAGE)
     if joined.empty:
         raise DataError(f"No image of {source} is in {truth}. Check that the two belong together.")
@@ -171,13 +180,11 @@ def write_evaluation(
     keep_predictions: bool = True,
 ) -> Evaluation:
     """Assess predictions, and write them and their tables into `folder`."""
-    found = assessment.assess(
-        predictions, thresholds=thresholds, base_rates=base_rates, resamples=resamples
-    )
+    found = assess(predictions, thresholds=thresholds, base_rates=base_rates, resamples=resamples)
     folder.mkdir(parents=True, exist_ok=True)
     if keep_predictions:
-        assessment.write_table(predictions, folder / run_folder.PREDICTIONS)
-    found.write(folder)
+        write_table(predictions, folder / run_folder.PREDICTIONS)
+    write_assessment(found, folder)
     return Evaluation(predictions, found, folder, sentence)
 
 
@@ -195,32 +202,15 @@ def write_own_evaluation(
     )
 
 
-def predict_side(model: Any, side: PreparedSplit) -> np.ndarray:
-    """A network's (or a part's) outputs for every image of one side, float32 (n, …), in order."""
-    result = np.zeros((len(side), *model.output_shape[1:]), dtype="float32")
-    from cxr_keras.models.torch_kernels import keep_memory, native_kernels
-
-    keep_memory()
-    with (
-        progress_bar("Running the network", len(side)) as bar,
-        native_kernels(model, inference=True),
-    ):
-        for start in range(0, len(side), BATCH_SIZE):
-            inputs = side.batch(slice(start, start + BATCH_SIZE))
-            result[start : start + len(inputs)] = model.predict_on_batch(inputs)
-            bar.advance(len(inputs))
-    return result
-
-
 def frame_of(
-    side: PreparedSplit, probability: np.ndarray, labels: Sequence[str] = LABELS
+    images: PreparedSplit, probability: np.ndarray, labels: Sequence[str] = LABELS
 ) -> pd.DataFrame:
-    """Predictions of one side as predictions.csv has them; `probability` is ordered as `labels`."""
-    truth = side.truth[:, [LABELS.index(label) for label in labels]].astype(int)
-    about = [n for n in (IMAGE, "split", PATIENT, AGE, GENDER, VIEW) if n in side.rows.columns]
+    """Predictions of a split as predictions.csv has them; `probability` is ordered as `labels`."""
+    truth = images.truth[:, [LABELS.index(label) for label in labels]].astype(int)
+    about = [n for n in (IMAGE, "split", PATIENT, AGE, GENDER, VIEW) if n in images.rows.columns]
     return pd.concat(
         [
-            side.rows[about],
+            images.rows[about],
             pd.DataFrame(probability, columns=[PROBABILITY + label for label in labels]),
             pd.DataFrame(truth, columns=[TRUTH + label for label in labels]),
         ],
@@ -241,24 +231,25 @@ def thresholds_of(card: Card, wanted: float | str) -> float | dict[str, float]:
     return float(wanted)
 
 
-def data_of(card: Card, data: str | Path | None) -> Prepared:
+def data_of(card: Card, data: PathLike | None) -> Prepared:
     """The data of a card, or `data` with the card's recipe."""
-    recipe = {name: card.data[name] for name in ("per_class", "split", "seed") if name in card.data}
+    keys = {"per_class": "per_class", "split_method": "split", "seed": "seed"}  # as in run.json
+    recipe = {name: card.data[key] for name, key in keys.items() if key in card.data}
     return prepare(data or card.data.get("root"), **recipe)
 
 
-def refuse_trained_on(file: Path, side: PreparedSplit, *, force: bool) -> None:
-    """Stop, or with `force` say so, if a network was trained on films of `side`.
+def refuse_trained_on(file: Path, images: PreparedSplit, *, force: bool) -> None:
+    """Stop, or with `force` say so, if a network was trained on any of `images`.
 
     Raises:
         DataError: it was.
     """
-    count = _count_films(file, model_file.TRAINED_ON, side)
+    count = _count_images(file, model_file.TRAINED_ON, images)
     if count is None:
-        notice(f"{file} does not say which films it was trained on: some may be among these.")
+        notice(f"{file} does not say which images it was trained on: some may be among these.")
     if not count:
         return
-    share = f"{count:,} of these {len(side):,} images"
+    share = f"{count:,} of these {len(images):,} images"
     if not force:
         raise DataError(
             f"The network was trained on {share}, so it would be measured on what it has learnt "
@@ -267,19 +258,19 @@ def refuse_trained_on(file: Path, side: PreparedSplit, *, force: bool) -> None:
     notice(f"The network was trained on {share}: the numbers flatter it.")
 
 
-def _say_tuned_on(file: Path, side: PreparedSplit, split: str) -> None:
-    """Say it if films of `side` were in the network's validation split, here or elsewhere."""
-    count = _count_films(file, model_file.TUNED_ON, side)
-    if count is None and split in (sampling.VAL, "all"):
+def _say_tuned_on(file: Path, images: PreparedSplit, split: str) -> None:
+    """Say it if any of `images` were in the network's validation split, here or elsewhere."""
+    count = _count_images(file, model_file.TUNED_ON, images)
+    if count is None and split in (VAL, "all"):
         notice("A validation split chose this network's epoch and thresholds: it flatters them.")
     elif count:
         notice(
-            f"{count:,} of these {len(side):,} images chose this network's epoch and thresholds: "
+            f"{count:,} of these {len(images):,} images chose this network's epoch and thresholds: "
             "they flatter it."
         )
 
 
-def _count_films(file: Path, member: str, side: PreparedSplit) -> int | None:
-    """How many films of `side` are in a list of a model file; None if it has no such list."""
-    listed = model_file.read_films(file, member)
-    return None if listed is None else int(side.rows["digest"].isin(listed).sum())
+def _count_images(file: Path, member: str, images: PreparedSplit) -> int | None:
+    """How many of `images` are in a list of a model file; None if it has no such list."""
+    listed = model_file.read_images(file, member)
+    return None if listed is None else int(images.rows["digest"].isin(listed).sum())

@@ -5,31 +5,34 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from cxr_keras.data import sampling
+from cxr_keras.data.splits import TEST, VAL
 from cxr_keras.errors import ModelError
 from cxr_keras.evaluation.evaluation import (
     Evaluation,
     data_of,
     frame_of,
-    predict_side,
     refuse_trained_on,
     write_own_evaluation,
 )
-from cxr_keras.metrics import assessment
+from cxr_keras.evaluation.predictions import columns_of
+from cxr_keras.inference.forward import forward_split
 from cxr_keras.metrics.calibration import fit_scaling
+from cxr_keras.metrics.options import RESAMPLES, ScalingMethod
 from cxr_keras.metrics.thresholds import choose_thresholds
 from cxr_keras.runs import model_file, run_folder
 from cxr_keras.runs.run_folder import hold_folder
+from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.console import notice
+from cxr_keras.utils.files import write_table
 
 
 def calibrate(
-    run: str | Path,
-    data: str | Path | None = None,
+    run: PathLike,
+    data: PathLike | None = None,
     *,
-    method: str = "none",
+    method: ScalingMethod = "none",
     sensitivity: float | None = None,
-    resamples: int = assessment.RESAMPLES,
+    resamples: int = RESAMPLES,
 ) -> Evaluation:
     """Fit scaling and thresholds on the validation split, store them in the card, evaluate again.
 
@@ -56,8 +59,8 @@ def calibrate(
 
 def _calibrate(
     file: Path,
-    data: str | Path | None,
-    method: str,
+    data: PathLike | None,
+    method: ScalingMethod,
     sensitivity: float | None,
     resamples: int,
 ) -> Evaluation:
@@ -69,10 +72,10 @@ def _calibrate(
             f"{file} was not trained on {prepared.root} as it is now, so its validation split is "
             "not known. Name the data folder it was trained on with --data."
         )
-    val, test = prepared.side(sampling.VAL), prepared.side(sampling.TEST)
+    val, test = prepared.split(VAL), prepared.split(TEST)
     refuse_trained_on(file, test, force=False)
-    raw = frame_of(val, predict_side(model, val), card.labels)
-    truth, outputs = assessment.columns_of(raw, card.labels)
+    raw = frame_of(val, forward_split(model, val), card.labels)
+    truth, outputs = columns_of(raw, card.labels)
     scaling, sentences = fit_scaling(truth, outputs, labels=card.labels, method=method)
     probability = scaling.apply(outputs)
     limits, more = choose_thresholds(
@@ -82,14 +85,12 @@ def _calibrate(
         notice(sentence)
     stored = {} if method == "none" else scaling.to_dict()
     card = dataclasses.replace(card, thresholds=limits, scaling=stored)
-    tested = frame_of(test, card.probabilities(predict_side(model, test)), card.labels)
+    tested = frame_of(test, card.probabilities(forward_split(model, test)), card.labels)
     folder = run_folder.results_folder(file)
     folder.mkdir(parents=True, exist_ok=True)
     model_file.replace_card(file, card)
     result = write_own_evaluation(tested, folder, card, resamples=resamples)
-    assessment.write_table(
-        frame_of(val, probability, card.labels), folder / run_folder.VAL_PREDICTIONS
-    )
+    write_table(frame_of(val, probability, card.labels), folder / run_folder.VAL_PREDICTIONS)
     _update_run(folder, result, method=method, sensitivity=sensitivity)
     return result
 

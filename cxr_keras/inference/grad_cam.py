@@ -1,4 +1,4 @@
-"""Grad-CAM: where in a radiograph a network found what it calls.
+"""Grad-CAM: where in a radiograph a network found what it predicts.
 
 Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
 Localization", ICCV 2017, https://arxiv.org/abs/1610.02391. It shows what moved the network,
@@ -18,7 +18,6 @@ from PIL import Image
 from cxr_keras.errors import ModelError
 from cxr_keras.models.blocks import CROP_SIZE, INPUT_SIZE, LOGITS
 from cxr_keras.plots import save_figure
-from cxr_keras.training.graph import nodes_of
 from cxr_keras.utils.files import make_parent
 
 
@@ -64,7 +63,7 @@ class GradCam:
             (gradient,) = torch.autograd.grad(logits[label], features, retain_graph=True)
             weights = gradient.mean(dim=(1, 2), keepdim=True)
             heat = torch.relu((weights * features).sum(dim=-1))[0]
-            maps.append(_to_film(heat.detach().cpu().float().numpy()))
+            maps.append(_to_image(heat.detach().cpu().float().numpy()))
         return np.stack(maps)
 
 
@@ -87,15 +86,14 @@ def _last_map(model: keras.Model) -> keras.KerasTensor:
     """The last output before pooling and flattening that still is a map."""
     pooling = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
     if any(len(layer.weights[0].shape) == 4 for layer in model.layers if layer.weights):
-        outputs = {node.operation: node.output_tensors[0] for node in nodes_of(model)}
-        for operation in reversed(model.operations):
-            tensor: keras.KerasTensor = outputs[operation]
-            if len(tensor.shape) == 4 and not isinstance(operation, pooling):
+        for layer in reversed(model.layers):
+            tensor: keras.KerasTensor = layer.output
+            if len(tensor.shape) == 4 and not isinstance(layer, pooling):
                 return tensor
     raise ModelError(f"{model.name} has no convolutional layer to explain. Leave --heatmaps out.")
 
 
-def _to_film(heat: np.ndarray) -> np.ndarray:
+def _to_image(heat: np.ndarray) -> np.ndarray:
     """A small map of the 224-pixel crop → (256, 256), its maximum 1."""
     heat = heat / heat.max() if heat.max() > 0 else heat
     crop = Image.fromarray(heat.astype("float32"))

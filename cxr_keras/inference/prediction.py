@@ -1,4 +1,4 @@
-"""A trained network and files → one row an image, in the order given."""
+"""A trained network and files → one row per image, in the order given."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,10 @@ from cxr_keras.data.labels import NO_FINDING
 from cxr_keras.errors import DataError, ImageError
 from cxr_keras.runs import model_file
 from cxr_keras.runs.card import Card
+from cxr_keras.utils.arguments import PathLike, as_paths
 from cxr_keras.utils.console import notice, progress_bar
 from cxr_keras.utils.files import atomic_file, cannot_write, make_parent, readable_by_all
 from cxr_keras.utils.threads import threaded_map
-
-BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -47,26 +46,26 @@ class Prediction:
 
 
 def predict(
-    run: str | Path,
-    paths: Sequence[str | Path],
+    run: PathLike,
+    paths: PathLike | Iterable[PathLike],
     *,
-    csv_file: str | Path | None = None,
-    heatmaps: str | Path | None = None,
+    csv_file: PathLike | None = None,
+    heatmaps: PathLike | None = None,
     resolve_no_finding: bool = False,
 ) -> list[Prediction]:
     """Predict files, and all images in folders, with a trained network.
 
     Args:
         run: a run folder or a `.keras` file.
-        paths: PNG or JPEG files and folders of them, searched to any depth.
-        csv_file: write a row an image to it: path, findings ("A|B"), prob_<label>…, error. What
+        paths: a PNG or JPEG file, a folder searched to any depth, or several of them.
+        csv_file: write one row per image to it: path, findings ("A|B"), prob_<label>…, error. What
             ends the work early leaves the rows so far in <name>.partial.csv.
-        heatmaps: a folder to write Grad-CAM overlays to, one a called label
-            (the most probable label where none is called).
-        resolve_no_finding: drop "No Finding" where a finding is called too, which it excludes.
+        heatmaps: a folder to write Grad-CAM overlays to, one per label predicted positive
+            (the most probable label where none is).
+        resolve_no_finding: drop "No Finding" where a finding is predicted too, which it excludes.
 
     Returns:
-        A row an image, in the order of `paths`; files of a folder by name. A file that cannot
+        One row per image, in the order of `paths`; files of a folder by name. A file that cannot
         be read is a row with its error.
 
     Raises:
@@ -81,18 +80,14 @@ def predict(
     if card.data.get("phantoms"):
         notice(
             "This network was trained on phantoms (synthetic drawings): "
-            "what it calls on a radiograph means nothing."
+            "what it predicts for a radiograph means nothing."
         )
-    from cxr_keras.models.torch_kernels import keep_memory, native_kernels
-
-    keep_memory()
     rows = []
     draw = None if heatmaps is None else _overlays(model, card, files, Path(heatmaps))
     target = nullcontext(lambda row: None) if csv_file is None else _csv_rows(csv_file, card)
     with (
         target as write,
         progress_bar("Reading radiographs", len(files)) as bar,
-        native_kernels(model, inference=True),
     ):
         for row in predict_files(model, files, card=card):
             if resolve_no_finding and len(row.findings) > 1:  # a finding stands beside it
@@ -106,14 +101,15 @@ def predict(
     return rows
 
 
-def find_files(paths: Sequence[str | Path]) -> list[Path]:
+def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
     """The image files that `paths` name: files as they are, folders searched to any depth.
 
     Raises:
         DataError: a path does not exist, or nothing is found at all.
     """
     files: list[Path] = []
-    for path in map(Path, paths):
+    paths = as_paths(paths)
+    for path in paths:
         if path.is_dir():
             files += find_image_files(path)
         elif path.exists():
@@ -129,25 +125,26 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
 
 def predict_files(model: Any, files: Iterable[Path], *, card: Card) -> Iterator[Prediction]:
     """Predict `files` in order; decoding runs ahead on threads while the network works."""
+    from cxr_keras.inference.forward import BATCH_SIZE, forward
 
-    def decode(path: Path) -> tuple[Path, np.ndarray | ImageError]:
-        try:
-            return path, read_image(path)
-        except ImageError as error:
-            return path, error
-
-    decoded = threaded_map(decode, files)
+    decoded = threaded_map(_decode, files)
     while batch := list(islice(decoded, BATCH_SIZE)):
-        films = [film for _, film in batch if isinstance(film, np.ndarray)]
-        results = iter(())
-        if films:
-            outputs = model.predict_on_batch(np.stack(films)[..., np.newaxis])
-            results = iter(card.probabilities(np.asarray(outputs)))
-        for path, film in batch:
-            if isinstance(film, ImageError):
-                yield Prediction(path, error=str(film))
+        pixels = [image for _, image in batch if isinstance(image, np.ndarray)]
+        stacked = [np.stack(pixels)[..., np.newaxis]] if pixels else []
+        outputs = (card.probabilities(part) for part in forward(model, stacked))
+        results = chain.from_iterable(outputs)
+        for path, image in batch:
+            if isinstance(image, ImageError):
+                yield Prediction(path, error=str(image))
             else:
-                yield _row(path, film, next(results), card)
+                yield _row(path, image, next(results), card)
+
+
+def _decode(path: Path) -> tuple[Path, np.ndarray | ImageError]:
+    try:
+        return path, read_image(path)
+    except ImageError as error:
+        return path, error
 
 
 def to_records(rows: Sequence[Prediction]) -> list[dict[str, Any]]:
@@ -164,7 +161,7 @@ def to_records(rows: Sequence[Prediction]) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def _csv_rows(target: str | Path, card: Card) -> Iterator[Callable[[Prediction], None]]:
+def _csv_rows(target: PathLike, card: Card) -> Iterator[Callable[[Prediction], None]]:
     """Yield what writes a row. The file gets its name at the end, "partial" in it if cut short."""
     target = Path(target)
     partial = target.with_suffix(f".partial{target.suffix}")
@@ -204,15 +201,15 @@ def _keep(temporary: Path, partial: Path, rows: int) -> None:
         notice(f"{rows:,} rows are kept in {partial}.")
 
 
-def _row(path: Path, film: np.ndarray, values: np.ndarray, card: Card) -> Prediction:
+def _row(path: Path, image: np.ndarray, values: np.ndarray, card: Card) -> Prediction:
     probabilities = {name: float(value) for name, value in zip(card.labels, values, strict=True)}
-    called = [
+    positive = [
         name
         for name, threshold in zip(card.labels, card.thresholds, strict=True)
         if probabilities[name] >= threshold
     ]
-    called.sort(key=lambda name: -probabilities[name])
-    return Prediction(path, probabilities, tuple(called), pixels=film)
+    positive.sort(key=lambda name: -probabilities[name])
+    return Prediction(path, probabilities, tuple(positive), pixels=image)
 
 
 def _overlays(

@@ -1,4 +1,4 @@
-"""How far probabilities can be believed, and the scaling that mends them. Pure numpy and scipy.
+"""How far probabilities can be believed, and the scaling that corrects them. Pure numpy, scipy.
 
 Shapes are (n_samples, n_labels). Platt, "Probabilistic Outputs for Support Vector Machines", 1999
 (slope and shift); Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning",
@@ -20,9 +20,9 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, logit
 
 from cxr_keras.errors import DataError
+from cxr_keras.metrics.options import SCALING_METHODS, ScalingMethod
 from cxr_keras.metrics.per_label import binary_cross_entropy, checked
 
-METHODS = ("none", "temperature", "platt")
 ALL_LABELS = "all labels"
 CLIP = 1e-7
 MIN_SLOPE, MAX_SLOPE = 0.05, 5.0  # separable data know no other limit; steeper rounds to 1
@@ -31,9 +31,9 @@ RIDGE = 1e-6  # on a Platt slope's distance from 1: constant scores leave it ope
 
 @dataclass(frozen=True)
 class Scaling:
-    """Probabilities → sigmoid(slope · logit(p) + shift), a slope and a shift a label.
+    """Probabilities → sigmoid(slope · logit(p) + shift), with one slope and one shift per label.
 
-    A slope is above 0, so that the order of the images never turns; for "temperature" it is
+    A slope is above 0, so that the order of the images never changes; for "temperature" it is
     1 / temperature. A shift is 0 but for "platt". "none" changes nothing.
     """
 
@@ -42,8 +42,12 @@ class Scaling:
     shift: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS or not self.slope or len(self.slope) != len(self.shift):
-            raise ValueError(f"an unknown method, or not one slope and shift a label: {self}")
+        if (
+            self.method not in SCALING_METHODS
+            or not self.slope
+            or len(self.slope) != len(self.shift)
+        ):
+            raise ValueError(f"an unknown method, or not one slope and shift per label: {self}")
         if not all(map(math.isfinite, self.slope + self.shift)) or min(self.slope) <= 0:
             raise ValueError(f"slopes must be finite and above 0, shifts finite: {self}")
         allowed = {"none": {(1, 0)}, "temperature": {(self.slope[0], 0)}}.get(self.method)
@@ -51,7 +55,7 @@ class Scaling:
             raise ValueError(f"{self.method!r} has no such slopes or shifts: {self}")
 
     def apply(self, probability: ArrayLike) -> np.ndarray:
-        """Scale probabilities of shape (n_samples, n_labels); DataError where they are none."""
+        """Scale probabilities, shape (n_samples, n_labels); DataError where one is not in 0…1."""
         given, number = np.asarray(probability), len(self.slope)
         if given.ndim != 2 or given.shape[1] != number:
             raise DataError(f"Scaling takes (n_samples, {number}). Received: {given.shape}.")
@@ -72,7 +76,7 @@ class Scaling:
 
     @classmethod
     def from_dict(cls, content: Any) -> Scaling:
-        """Read a scaling; ValueError where it is none."""
+        """Read a scaling; ValueError where `content` describes none."""
         try:
             return cls(content["method"], tuple(content["slope"]), tuple(content["shift"]))
         except (TypeError, KeyError, OverflowError) as error:
@@ -100,10 +104,10 @@ def expected_calibration_error(
 def reliability_table(
     truth: ArrayLike, probability: ArrayLike, *, labels: Sequence[str], bins: int = 10
 ) -> pd.DataFrame:
-    """What was observed where a probability was given: a row a label and bin that holds images.
+    """Predicted against observed: one row per label and bin of probabilities that holds images.
 
     Columns label, bin_low, bin_high, images, mean_probability, observed_rate. The last rows pool
-    the labels as "all labels": there each image counts once a label.
+    the labels as "all labels": there each image counts once per label.
     """
     sums = _binned(*checked(truth, probability, len(labels)), bins)
     images, predicted, observed = (np.vstack([part, part.sum(axis=0)]) for part in sums)
@@ -124,20 +128,23 @@ def fit_scaling(
     probability: ArrayLike,
     *,
     labels: Sequence[str],
-    method: str,
+    method: ScalingMethod,
     min_positives: int = 5,
 ) -> tuple[Scaling, list[str]]:
-    """Fit a scaling by binary cross-entropy, which on these data never rises; and notices.
+    """Fit a scaling that minimises binary cross-entropy, never raising it on these data.
 
-    "temperature" is one slope for all labels together; "platt" a slope and a shift a label, on the
-    truth as it is (Platt smoothed it). With fewer than `min_positives` positives or negatives a
-    label (for "temperature": all labels together) keeps its probabilities.
+    "temperature" is one slope for all labels together; "platt" one slope and one shift per label,
+    on the truth as it is (Platt smoothed it). A label with fewer than `min_positives` positives or
+    negatives keeps its probabilities (for "temperature": all labels pooled).
+
+    Returns:
+        The scaling, and notices: a sentence for each kind of label that could not be fitted.
 
     Raises:
-        DataError: an unknown method, or the arrays are none that can be measured.
+        DataError: an unknown method, shapes differ, or a value is out of range, NaN or infinite.
     """
-    if method not in METHODS:
-        raise DataError(f"Unknown scaling {method!r}. Choose one of: {', '.join(METHODS)}.")
+    if method not in SCALING_METHODS:
+        raise DataError(f"Unknown scaling {method!r}. Choose one of: {', '.join(SCALING_METHODS)}.")
     truth, probability = checked(truth, probability, len(labels))
     apart = [(label, truth[:, i], probability[:, i]) for i, label in enumerate(labels)]
     pooled = [(ALL_LABELS, truth.ravel(), probability.ravel())]

@@ -12,19 +12,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from cxr_keras.data.labels import NO_FINDING
 from cxr_keras.errors import DataError
 from cxr_keras.metrics.per_label import checked
 
-NO_LABEL, NOTHING_CALLED = "no label", "nothing called"
+# Names that stand in samplewise.csv and cooccurrence.csv, where others read them.
+NO_LABEL, NOTHING_PREDICTED = "no label", "nothing called"
 
 
-def samplewise_table(truth: ArrayLike, called: ArrayLike, probability: ArrayLike) -> pd.DataFrame:
-    """Measures of the set of labels called for each image, and of their order.
+def example_based_table(
+    truth: ArrayLike, predicted: ArrayLike, probability: ArrayLike
+) -> pd.DataFrame:
+    """Measures of the set of labels predicted for each image, and of their ranking.
 
     Args:
         truth: array-like of shape (n_samples, n_labels), 0 or 1.
-        called: array-like of the same shape, 0 or 1.
+        predicted: array-like of the same shape, 0 or 1.
         probability: array-like of the same shape, each in 0…1.
 
     Returns:
@@ -34,25 +36,25 @@ def samplewise_table(truth: ArrayLike, called: ArrayLike, probability: ArrayLike
         DataError: shapes differ, or a value is out of range, NaN or infinite.
     """
     truth, probability = checked(truth, probability, np.atleast_2d(truth).shape[1])
-    called = _flags("Called labels", called, truth.shape[1], len(truth))
-    both, either = (truth & called).sum(axis=1), (truth | called).sum(axis=1)
-    excess = called.sum(axis=1) - truth.sum(axis=1)
+    predicted = _flags("Predicted labels", predicted, truth.shape[1], len(truth))
+    both, either = (truth & predicted).sum(axis=1), (truth | predicted).sum(axis=1)
+    excess = predicted.sum(axis=1) - truth.sum(axis=1)
     rows = [
         (
             "exact match ratio",
-            (truth == called).all(axis=1).mean(),
+            (truth == predicted).all(axis=1).mean(),
             "share of images with every label right; 1 is best",
         ),
         (
             "Hamming loss",
-            (truth != called).mean(),
+            (truth != predicted).mean(),
             "share of all yes-or-no answers that are wrong; 0 is best",
         ),
         (
             "Jaccard index",
             np.where(either > 0, both / np.maximum(either, 1), 1.0).mean(),
-            "labels both true and called / true or called, mean over images; no label and nothing "
-            "called is 1; 1 is best",
+            "labels both true and predicted / true or predicted, mean over images; no label and "
+            "nothing predicted is 1; 1 is best",
         ),
         (
             "label ranking loss",
@@ -63,56 +65,55 @@ def samplewise_table(truth: ArrayLike, called: ArrayLike, probability: ArrayLike
         (
             "label-set size error",
             np.abs(excess).mean(),
-            "labels called too many or too few, mean over images; 0 is best",
+            "labels predicted too many or too few, mean over images; 0 is best",
         ),
         (
             "label-set size bias",
             excess.mean(),
-            "labels called more than are true, mean over images; below 0 is too few",
+            "labels predicted more than are true, mean over images; below 0 is too few",
         ),
     ]
     table = pd.DataFrame(rows, columns=["measure", "value", "meaning"])
     return table.astype({"value": float})
 
 
-def cooccurrence(truth: ArrayLike, called: ArrayLike, labels: Sequence[str]) -> pd.DataFrame:
-    """In how many images each label was true while each label was called.
+def cooccurrence(truth: ArrayLike, predicted: ArrayLike, labels: Sequence[str]) -> pd.DataFrame:
+    """In how many images each label is true while each label is predicted.
 
-    An image counts in every cell of a label it has and a label it was called: cells overlap.
+    An image counts once for each pair of a label it has and a label predicted for it, so the
+    cells of a row add up to more than its images.
 
     Returns:
-        A row a true label, a column a called one, and a column "nothing called"; a last row "no
-        label" where some image has none. The index is named "truth".
+        One row per true label, one column per predicted label, and a column "nothing called" for
+        images without a predicted label; a last row "no label" where some image has none. The
+        index is named "truth".
 
     Raises:
         DataError: shapes differ, or a value is not 0 or 1.
     """
     truth = _flags("Truth", truth, len(labels))
-    called = _flags("Called labels", called, len(labels), len(truth))
-    rows, columns = _with_none(truth), _with_none(called)
+    predicted = _flags("Predicted labels", predicted, len(labels), len(truth))
+    rows, columns = _with_none(truth), _with_none(predicted)
     counts = pd.DataFrame(
         rows.T.astype(int) @ columns.astype(int),
         index=pd.Index([*labels, NO_LABEL], name="truth"),
-        columns=[*labels, NOTHING_CALLED],
+        columns=[*labels, NOTHING_PREDICTED],
     )
     return counts if rows[:, -1].any() else counts.iloc[:-1]
 
 
-def contradictions(called: ArrayLike, labels: Sequence[str]) -> int:
-    """How many images were called No Finding and a finding; 0 where labels lack No Finding."""
-    return int(_contradictory(_flags("Called labels", called, len(labels)), labels).sum())
+def contradictions(predicted: ArrayLike, labels: Sequence[str], normal: str | None) -> int:
+    """How many images are predicted both `normal` and another label; 0 where no label is normal."""
+    predicted = _flags("Predicted labels", predicted, len(labels))
+    none = np.array([label == normal for label in labels])
+    both = predicted[:, none].any(axis=1) & predicted[:, ~none].any(axis=1)
+    return int(both.sum())
 
 
-def silent(called: ArrayLike) -> int:
-    """For how many images nothing was called."""
-    called = _flags("Called labels", called, np.atleast_2d(called).shape[1])
-    return int((~called.any(axis=1)).sum())
-
-
-def _contradictory(called: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-    """Flags (n,) of the images called No Finding and something else."""
-    none = np.array([label == NO_FINDING for label in labels])
-    return np.logical_and(called[:, none].any(axis=1), called[:, ~none].any(axis=1))
+def silent(predicted: ArrayLike) -> int:
+    """For how many images no label is predicted."""
+    predicted = _flags("Predicted labels", predicted, np.atleast_2d(predicted).shape[1])
+    return int((~predicted.any(axis=1)).sum())
 
 
 def _ranking_loss(truth: np.ndarray, probability: np.ndarray) -> np.ndarray:

@@ -14,12 +14,10 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cxr_keras.data.labels import FINDINGS, LABELS
 from cxr_keras.errors import DataError
 
 MEASURES = ("precision", "accuracy", "recall", "f1", "auroc", "ap", "loss")
-AVERAGE_FINDINGS = "average of 14 findings"
-AVERAGE_ALL = "average of all 15"
+AVERAGE = "average of "
 DEFINED_SUFFIX = ": labels averaged"
 BASELINE_NO = 'baseline: always "no"'
 BASELINE_RATES = "baseline: base rates"
@@ -29,84 +27,94 @@ def label_table(
     truth: ArrayLike,
     probability: ArrayLike,
     *,
+    labels: Sequence[str],
+    normal: str | None = None,
     thresholds: float | Sequence[float] = 0.5,
-    labels: Sequence[str] = LABELS,
 ) -> pd.DataFrame:
     """The per-label table with its average rows.
 
     Args:
         truth: array-like of shape (n_samples, n_labels), 0 or 1.
         probability: array-like of the same shape, each in 0…1.
-        thresholds: a label is called where its probability is at least its threshold.
         labels: names of the columns.
+        normal: the label that says that there is no finding, if one of them does.
+        thresholds: from which probability a label is predicted positive: one for all labels, or
+            one per label.
 
     Returns:
         Columns label, support, precision, accuracy, recall, f1, auroc, ap (average precision),
-        loss (binary cross-entropy): a row a label; then, for the 14 findings (or those of them
-        in `labels`) and for all labels, the mean of each measure over the labels on which it is
-        defined, and a row with how many those are.
+        loss (binary cross-entropy). One row per label; then, for the findings (every label but
+        `normal`) and, if `normal` is among the labels, for all of them, the mean of each measure
+        over the labels on which it is defined, and a row with how many those are.
 
     Raises:
         DataError: shapes differ, or a value is out of range, NaN or infinite.
     """
     truth, probability = checked(truth, probability, len(labels))
-    called = probability >= np.broadcast_to(np.asarray(thresholds, dtype=float), (len(labels),))
+    predicted = probability >= np.broadcast_to(np.asarray(thresholds, dtype=float), (len(labels),))
     rows = [
         {"label": label, "support": int(truth[:, i].sum())}
-        | _measures(truth[:, i], called[:, i], probability[:, i])
+        | _measures(truth[:, i], predicted[:, i], probability[:, i])
         for i, label in enumerate(labels)
     ]
     table = pd.DataFrame(rows)
     averages = [
         row
-        for name, columns in average_rows(labels).items()
+        for name, columns in average_rows(labels, normal).items()
         for row in _average_rows(name, table.iloc[list(columns)])
     ]
     return pd.concat([table, pd.DataFrame(averages)], ignore_index=True)
 
 
-def average_rows(labels: Sequence[str]) -> dict[str, list[int]]:
-    """Names of the average rows of `labels` → places of the labels that each covers."""
-    findings = [i for i, label in enumerate(labels) if label in FINDINGS]
+def average_rows(labels: Sequence[str], normal: str | None) -> dict[str, list[int]]:
+    """Names of the average rows of `labels` → positions of the labels that each covers.
+
+    The findings (every label but `normal`) come first; then all labels, if `normal` is one.
+    """
+    findings = [i for i, label in enumerate(labels) if label != normal]
     rows = {}
     if findings:
-        whole = len(findings) == len(FINDINGS)
-        rows[AVERAGE_FINDINGS if whole else f"average of {len(findings)} findings"] = findings
-    if len(labels) > len(findings):
-        whole = len(labels) == len(LABELS)
-        rows[AVERAGE_ALL if whole else f"average of all {len(labels)}"] = list(range(len(labels)))
+        rows[f"{AVERAGE}{len(findings)} findings"] = findings
+    if len(findings) < len(labels):
+        rows[f"{AVERAGE}all {len(labels)}"] = list(range(len(labels)))
     return rows
 
 
 def baselines(
-    truth: ArrayLike, *, base_rates: Sequence[float] | None = None, labels: Sequence[str] = LABELS
+    truth: ArrayLike,
+    *,
+    labels: Sequence[str],
+    normal: str | None = None,
+    base_rates: Sequence[float] | None = None,
 ) -> pd.DataFrame:
     """What is scored without looking at an image: rows like `label_table`'s averages.
 
     Args:
         truth: array-like of shape (n_samples, n_labels), 0 or 1.
-        base_rates: of the labels in the training split; None leaves that row out.
         labels: names of the columns.
+        normal: the label that says that there is no finding, if one of them does.
+        base_rates: of the labels in the training split; None leaves that row out.
 
     Returns:
-        Averages over the findings in `labels` (over all labels if there are none) of always
-        answering "no", and of always answering the base rate, called at 0.5.
+        Averages over the findings (over all labels if there are none) of always answering "no",
+        and of always answering the base rate, with a threshold of 0.5.
     """
     truth = np.asarray(truth)
-    row = next(iter(average_rows(labels)))
+    row = next(iter(average_rows(labels, normal)))
     answers = {BASELINE_NO: np.zeros(len(labels))}
     if base_rates is not None:
         answers[BASELINE_RATES] = np.asarray(base_rates, dtype=float)
     found = []
     for name, answer in answers.items():
-        table = label_table(truth, np.broadcast_to(answer, truth.shape), labels=labels)
+        same = np.broadcast_to(answer, truth.shape)
+        table = label_table(truth, same, labels=labels, normal=normal)
         found.append(table[table["label"] == row].assign(label=name))
     return pd.concat(found, ignore_index=True)
 
 
-def average(table: pd.DataFrame, measure: str, *, row: str = AVERAGE_FINDINGS) -> float:
-    """One number out of the average rows of a full `label_table`."""
-    return float(table.loc[table["label"] == row, measure].iloc[0])
+def average(table: pd.DataFrame, measure: str) -> float:
+    """The mean of `measure` over the findings, out of a `label_table`: its first average row."""
+    return float(table.loc[table["label"].str.startswith(AVERAGE), measure].iloc[0])
 
 
 def binary_cross_entropy(truth: ArrayLike, probability: ArrayLike) -> float:
@@ -131,23 +139,26 @@ def checked(truth: ArrayLike, probability: ArrayLike, number: int) -> tuple[np.n
     if not len(truth):
         raise DataError("There is no sample to measure. Name a split or folder with images.")
     if not np.isin(truth, (0.0, 1.0)).all():
-        raise DataError("Truth must be 0 or 1 everywhere; it holds other values. Mend the table.")
+        raise DataError(
+            "Truth must be 0 or 1 everywhere; it holds other values. Give 1 where an image has the "
+            "label, 0 where it has not."
+        )
     if not np.isfinite(probability).all() or probability.min() < 0 or probability.max() > 1:
         raise DataError(
-            "Probabilities must lie in 0…1; they hold NaN, infinite or other values. Give "
-            "sigmoids, not logits."
+            "Probabilities must lie in 0…1; they hold NaN, infinite or other values. Give the "
+            "outputs of a sigmoid, not logits."
         )
     return truth.astype(bool), probability
 
 
-def _measures(truth: np.ndarray, called: np.ndarray, score: np.ndarray) -> dict[str, float]:
-    hits = int((truth & called).sum())
+def _measures(truth: np.ndarray, predicted: np.ndarray, score: np.ndarray) -> dict[str, float]:
+    hits = int((truth & predicted).sum())
     one_class = truth.all() or not truth.any()
     return {
-        "precision": _ratio(hits, int(called.sum())),
-        "accuracy": float((truth == called).mean()),
+        "precision": _ratio(hits, int(predicted.sum())),
+        "accuracy": float((truth == predicted).mean()),
         "recall": _ratio(hits, int(truth.sum())),
-        "f1": _ratio(2 * hits, int(truth.sum()) + int(called.sum())),
+        "f1": _ratio(2 * hits, int(truth.sum()) + int(predicted.sum())),
         "auroc": float("nan") if one_class else float(roc_auc_score(truth, score)),
         "ap": float("nan") if one_class else float(average_precision_score(truth, score)),
         "loss": binary_cross_entropy(truth, score),

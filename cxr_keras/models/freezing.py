@@ -44,7 +44,7 @@ def freeze(
         fine_tune: None for the head alone, a number for the last blocks, "all" for everything.
 
     Returns:
-        How many parameters train. Running statistics are not trained and not counted.
+        How many parameters train.
 
     Raises:
         ModelError: `fine_tune` without pretrained weights, or more blocks than there are.
@@ -58,6 +58,11 @@ def freeze(
         unfrozen = _last_blocks(spec, fine_tune)
         for layer in model.layers:
             layer.trainable = layer.name == LOGITS or spec.block_of(layer.name) in unfrozen
+    return count_trainable(model)
+
+
+def count_trainable(model: keras.Model) -> TrainableCount:
+    """How many parameters train; running statistics are not trained and not counted."""
     return TrainableCount(_size(model.trainable_weights), _size(_parameters(model)))
 
 

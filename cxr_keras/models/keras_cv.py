@@ -35,8 +35,8 @@ def _lay_into(
 ) -> keras.KerasTensor:
     """Run a backbone's layers on `x` one by one, then pool: (N, 224, 224, 3) → (N, D)."""
     backbone = make(load_keras_cv(name).models)
-    x = backbone.call(x)  # `call`, not `backbone(x)`: its layers, not itself, join our graph
-    return keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    laid = keras.models.clone_model(backbone, input_tensors=x)  # new layers, in our graph alone
+    return keras.layers.GlobalAveragePooling2D(name="pool")(laid.output)
 
 
 def _resnet(models: Any, blocks: list[int], block_type: str) -> keras.Model:

@@ -12,6 +12,7 @@ import keras
 from cxr_keras.errors import ModelError
 from cxr_keras.models.blocks import input_stem, sigmoid_head
 from cxr_keras.models.weights import Pretrained, imagenet_file, load_state_dict, port
+from cxr_keras.utils.arguments import PathLike
 
 Body = Callable[[keras.KerasTensor], keras.KerasTensor]
 
@@ -99,7 +100,13 @@ def get_spec(name: str) -> ModelSpec:
     return _REGISTRY[name]
 
 
-def build_model(name: str, weights: str | Path | None = None, *, outputs: int = 15) -> keras.Model:
+def find_spec(name: str) -> ModelSpec | None:
+    """The network called `name`, None if there is none."""
+    _load_families()
+    return _REGISTRY.get(name)
+
+
+def build_model(name: str, weights: PathLike | None = None, *, outputs: int = 15) -> keras.Model:
     """Build a network: raw grey pixels (N, 256, 256, 1) in 0…255 → (N, outputs) probabilities.
 
     Args:
@@ -139,7 +146,7 @@ def count_parameters(name: str) -> int:
         return int(build_model(name).count_params())
 
 
-def _weights_file(spec: ModelSpec, weights: str | Path | None) -> Path | None:
+def _weights_file(spec: ModelSpec, weights: PathLike | None) -> Path | None:
     if weights in (None, RANDOM):
         return None
     if spec.pretrained is None:

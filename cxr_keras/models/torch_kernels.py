@@ -4,13 +4,17 @@ On the torch backend Keras composes batch normalisation of a dozen elementwise o
 with a tensor to keep for the gradient, and copies every convolution's and pooling's input from
 channels-last to channels-first memory and back. Torch has one kernel for each, and runs them on
 channels-last memory as it lies. The layers, their weights and their configuration stay Keras's:
-only the instances' `call` is replaced, and put back.
+only the instances' `call` is replaced, and put back. They are used on CPUs and CUDA GPUs;
+`CXR_KERAS_KERNELS=off` in the environment turns them off.
+
+What breaks if Keras changes: a layer that computes something else under the same settings, or
+that is no longer run through its `call` attribute. Then numbers differ from Keras's own, or the
+speed is lost; the tests compare each kernel with the layer it stands for.
 """
 
 from __future__ import annotations
 
-import ctypes
-import sys
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -18,49 +22,44 @@ from typing import Any
 
 import keras
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_KEPT_BYTES = 1 << 30
+from cxr_keras.errors import CxrError
+
+SWITCH = "CXR_KERAS_KERNELS"
+
+
+def kernels_enabled() -> bool:
+    """Whether torch's kernels are used: on its CPU and CUDA devices, unless switched off.
+
+    Raises:
+        CxrError: the switch says neither "on" nor "off".
+    """
+    wanted = os.environ.get(SWITCH, "on")
+    if wanted not in ("on", "off"):
+        raise CxrError(f"${SWITCH} is on or off. Received: {wanted!r}.")
+    if wanted == "off" or keras.backend.backend() != "torch":
+        return False
+    return keras.ops.convert_to_tensor(0).device.type in ("cpu", "cuda")
 
 
 @contextmanager
-def native_kernels(model: keras.Model, *, inference: bool = False) -> Iterator[None]:
+def native_kernels(model: keras.Model) -> Iterator[None]:
     """Within the body, `model` runs on torch's kernels, training and not.
 
     Its numbers are Keras's up to float rounding, running statistics included. A layer that no
     kernel fits is left as it is; other backends are left alone.
-
-    Args:
-        model: the network.
-        inference: nothing is trained in the body, nor on what comes out of it, so a convolution
-            also does the work of the batch normalisation behind it, by its weights.
     """
     replaced = []
-    if keras.backend.backend() == "torch":
-        layers = list(_all_layers(model))
-        calls = {layer: call for layer in layers if (call := _kernel_for(layer)) is not None}
-        if inference:
-            calls |= _folded(calls, model.outputs)
-        for layer, call in calls.items():
-            layer.call = partial(call, layer)
-            replaced.append(layer)
+    if kernels_enabled():
+        for layer in _all_layers(model):
+            call = _kernel_for(layer)
+            if call is not None:
+                layer.call = partial(call, layer)
+                replaced.append(layer)
     try:
         yield
     finally:
         for layer in replaced:
             del layer.call
-
-
-def keep_memory() -> None:
-    """Ask glibc to keep freed blocks of up to 1 GB for the next step of this process.
-
-    Otherwise it returns large blocks to the system at once, and a training step spends a third
-    of its time on faulting the same pages in again. Does nothing where there is no glibc.
-    """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
-            mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def _all_layers(model: keras.Model) -> Iterator[Any]:
@@ -115,41 +114,12 @@ def _channels_last(maps: Any) -> Any:
     return maps.permute(0, 2, 3, 1)
 
 
-def _folded(
-    calls: dict[Any, Callable[..., Any]], outputs: list[Any]
-) -> dict[Any, Callable[..., Any]]:
-    """Calls of convolutions whose one follower is a batch normalisation, and of the followers."""
-    result: dict[Any, Callable[..., Any]] = {}
-    for layer, call in calls.items():
-        followers = {node.operation for node in layer._outbound_nodes}
-        shown = any(tensor._keras_history.operation is layer for tensor in outputs)
-        plain = call is _convolution and layer.compute_dtype == "float32"
-        if not plain or shown or len(followers) != 1:
-            continue
-        norm = followers.pop()
-        if calls.get(norm) is _batch_norm and len(norm._inbound_nodes) == 1:
-            scale = norm.gamma.value * (norm.moving_variance.value + norm.epsilon).rsqrt()
-            shift = norm.beta.value - norm.moving_mean.value * scale
-            bias = layer.bias.value * scale + shift if layer.use_bias else shift
-            weights = (layer.kernel.value * scale).detach(), bias.detach()
-            result[layer] = partial(_convolution, weights=weights)
-            result[norm] = _nothing
-    return result
-
-
-def _nothing(layer: Any, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-    return inputs
-
-
-def _convolution(layer: Any, inputs: Any, weights: tuple[Any, Any] | None = None) -> Any:
-    """`weights` replace the layer's own kernel and bias."""
+def _convolution(layer: Any, inputs: Any) -> Any:
     import torch
 
-    own = layer.kernel, layer.bias if layer.use_bias else None
-    kernel, bias = weights or own
-    kernel = keras.ops.convert_to_tensor(kernel).permute(3, 2, 0, 1)
+    kernel = keras.ops.convert_to_tensor(layer.kernel).permute(3, 2, 0, 1)
     kernel = kernel.contiguous(memory_format=torch.channels_last)
-    bias = None if bias is None else keras.ops.convert_to_tensor(bias)
+    bias = keras.ops.convert_to_tensor(layer.bias) if layer.use_bias else None
     pad = [size // 2 if layer.padding == "same" else 0 for size in layer.kernel_size]
     maps = torch.nn.functional.conv2d(_channels_first(inputs), kernel, bias, layer.strides, pad)
     return _channels_last(maps)

@@ -9,18 +9,21 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from cxr_keras.errors import CxrError, ModelError
+from cxr_keras.errors import ModelError
 from cxr_keras.models.blocks import LOGITS
-from cxr_keras.utils.files import cache_folder
+from cxr_keras.utils.arguments import PathLike
+from cxr_keras.utils.console import notice
 
 BASE_URL = "https://download.pytorch.org/models/"
 URL_VARIABLE = "CXR_KERAS_WEIGHTS_URL"  # another place that holds the same files
@@ -68,34 +71,35 @@ class Pretrained:
 
 
 def imagenet_file(pretrained: Pretrained) -> Path:
-    """The checked file of ImageNet weights: the cached one, or fetched into the cache.
+    """The checked file of ImageNet weights, from torch's own cache or fetched into it.
+
+    The cache is the one that torch.hub and torchvision use: `$TORCH_HOME/hub/checkpoints`.
 
     Raises:
         ModelError: it can neither be found nor fetched, or its SHA-256 is not the one in its
             name. The message names the address and the folder to put the file in.
     """
-    target = cache_folder("weights") / pretrained.file
+    import torch
+
+    target = Path(torch.hub.get_dir()) / "checkpoints" / pretrained.file
     if target.is_file():
         _check_sha256(target, pretrained)
         return target
-    from cxr_keras.fetch import fetch  # only this needs the network
-
+    notice(f"Fetching {pretrained.url} into {target.parent}.")
     try:
-        return fetch(
-            pretrained.url,
-            target,
-            sha256_prefix=pretrained.sha256_prefix,
-            title=f"Fetching {pretrained.file}",
-            waits=(0.5, 1.5),
+        target.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(
+            pretrained.url, str(target), pretrained.sha256_prefix, progress=sys.stderr.isatty()
         )
-    except CxrError as error:
-        reason = str(error).split(". ")[0].rstrip(".")  # it begins with the address
+    except (OSError, RuntimeError, ValueError, HTTPException) as error:  # of urllib, of the hash
         raise ModelError(
-            f"{reason}; put the file into {target.parent} yourself, or give --weights none."
+            f"{pretrained.url} cannot be fetched ({error}); put the file into {target.parent} "
+            "yourself, or give --weights none."
         ) from error
+    return target
 
 
-def load_state_dict(path: str | Path) -> dict[str, Any]:
+def load_state_dict(path: PathLike) -> dict[str, Any]:
     """Read the tensors of a `.pth` file; nothing in the file is executed.
 
     Returns:
@@ -131,7 +135,7 @@ def port(
     pretrained: Pretrained,
     state_dict: Mapping[str, Any],
     *,
-    origin: str | Path = "The state dict",
+    origin: PathLike = "The state dict",
 ) -> None:
     """Copy a torchvision state dict into the body of `model`, in place; the head stays.
 
@@ -174,7 +178,7 @@ def _check_names(
     wanted: Mapping[str, Any],
     pretrained: Pretrained,
     state_dict: Mapping[str, Any],
-    origin: str | Path,
+    origin: PathLike,
 ) -> None:
     missing = [name for name in wanted if name not in state_dict]
     unused = [
@@ -198,7 +202,7 @@ def _check_names(
 
 
 def _to_keras(
-    tensor: Any, layer: keras.Layer, pretrained: Pretrained, *, name: str, origin: str | Path
+    tensor: Any, layer: keras.Layer, pretrained: Pretrained, *, name: str, origin: PathLike
 ) -> np.ndarray:
     """One tensor in Keras's order of axes, its shape checked in PyTorch's."""
     values = tensor.detach().float()

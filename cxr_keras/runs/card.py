@@ -20,7 +20,8 @@ class Card:
 
     Attributes:
         labels: names of the outputs, in order.
-        thresholds: per output; a label is called at or above it. Chosen on the validation split.
+        thresholds: per output; a label is predicted positive at or above it. Chosen on the
+            validation split.
         scaling: makes the outputs calibrated probabilities, see `calibration.Scaling`; empty
             for none.
         data: the training data: root, fingerprint, phantoms, per_class, split, split_digest,

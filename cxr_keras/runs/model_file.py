@@ -1,7 +1,7 @@
 """`model.keras`: a trained network with its card inside.
 
 The card is a member `card.json` of the `.keras` zip: labels, thresholds, what data the network
-was trained on and how. Beside it `trained_on.txt` lists the digests of the films it was trained
+was trained on and how. Beside it `trained_on.txt` lists the digests of the images it was trained
 on, and `tuned_on.txt` of those that chose its epoch and thresholds. Keras ignores all three, so
 the file loads with a bare `load_model` anywhere.
 """
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from cxr_keras.data.images import SIDE, VERSION
 from cxr_keras.errors import ModelError
 from cxr_keras.runs.card import Card
+from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.files import atomic_file
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ def save_model(
         model: the network.
         card: what the file says about itself.
         target: the file.
-        trained_on: digests of the films it was trained on, see `cache.pixel_digest`; None if
+        trained_on: digests of the images it was trained on, see `cache.pixel_digest`; None if
             they are not known.
-        tuned_on: digests of the films that chose its epoch and thresholds.
+        tuned_on: digests of the images that chose its epoch and thresholds.
     """
     with atomic_file(target) as temporary:
         archive = temporary.with_name(f"{temporary.name}.keras")
@@ -82,10 +83,10 @@ def replace_card(file: Path, card: Card) -> None:
         new.writestr(CARD_MEMBER, card.to_json())
 
 
-def read_films(path: str | Path, member: str) -> frozenset[str] | None:
-    """Digests of the films in a list of a model file, `TRAINED_ON` or `TUNED_ON`.
+def read_images(path: PathLike, member: str) -> frozenset[str] | None:
+    """Digests of the images in a list of a model file, `TRAINED_ON` or `TUNED_ON`.
 
-    None if it has no such list, or one of films that another version decoded to other pixels.
+    None if it has no such list, or one of images that another version decoded to other pixels.
     """
     try:
         with zipfile.ZipFile(find_model(path)) as archive:
@@ -95,7 +96,7 @@ def read_films(path: str | Path, member: str) -> frozenset[str] | None:
     return frozenset(digests) if first == _DIGESTS else None
 
 
-def find_model(path: str | Path) -> Path:
+def find_model(path: PathLike) -> Path:
     """The `.keras` file that `path` names: itself, or the one in a run folder.
 
     Raises:
@@ -111,7 +112,7 @@ def find_model(path: str | Path) -> Path:
     return file
 
 
-def load_model(path: str | Path) -> keras.Model:
+def load_model(path: PathLike) -> keras.Model:
     """Load a network from a run folder or a `.keras` file; nothing in the file is executed.
 
     Returns:
@@ -138,7 +139,7 @@ def load_model(path: str | Path) -> keras.Model:
     return model
 
 
-def read_card(path: str | Path) -> Card:
+def read_card(path: PathLike) -> Card:
     """The card in a `.keras` file, or the default card for one without.
 
     Raises:

@@ -16,8 +16,9 @@ from typing import Any
 import keras
 
 from cxr_keras import __version__
-from cxr_keras.data import phantom, sampling
+from cxr_keras.data import phantom
 from cxr_keras.data.preparation import Prepared
+from cxr_keras.data.splits import SPLITS, shared_patients, split_digest
 from cxr_keras.errors import RunError
 from cxr_keras.runs.model_file import MODEL
 from cxr_keras.utils.console import notice
@@ -174,10 +175,10 @@ def run_info(settings: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
             "fingerprint": prepared.fingerprint,
             "per_class": settings["per_class"],
             "split": settings["split"],
-            "split_digest": sampling.split_digest(prepared.manifest),
+            "split_digest": split_digest(prepared.manifest),
             "seed": settings["seed"],
-            "sizes": {name: int(sizes[name]) for name in sampling.SPLITS},
-            "shared_patients": sampling.shared_patients(prepared.manifest),
+            "sizes": {name: int(sizes[name]) for name in SPLITS},
+            "shared_patients": shared_patients(prepared.manifest),
             "base_rates": prepared.base_rates(),
         },
         "versions": {

@@ -1,28 +1,16 @@
-"""What happens beside the steps of `fit`: the log, the best weights, the checkpoint."""
+"""What happens beside the steps of `fit`: the seed of an epoch, NaN, the log."""
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import pandas as pd
 
 from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.utils.console import Bar, duration, notice
-from cxr_keras.utils.files import atomic_file
-
-LOGGED = ("loss", "precision", "recall", "auc")
-HISTORY_COLUMNS = ("epoch", "loss", "val_loss", *LOGGED[1:], *(f"val_{n}" for n in LOGGED[1:]))
-CHECKPOINT_SHARE = 0.05  # of the training time that writing checkpoints may take
-_DISK_SPEED = 300e6  # bytes a second, a guess until the first checkpoint is timed
-
-Arrays = list[np.ndarray]
 
 
 class EpochSeed(keras.callbacks.Callback):
@@ -89,128 +77,3 @@ class ProgressLog(keras.callbacks.Callback):
             f"val_loss {logs['val_loss']:.4f}  val_auc {logs['val_auc']:.3f}  "
             f"val_recall {logs['val_recall']:.3f}  {duration(left)} left"
         )
-
-
-class Recorder(keras.callbacks.Callback):
-    """Keeps the history and the best weights, writes history.csv, and the checkpoint in time.
-
-    The best weights are copies in memory: AlexNet's are 228 MB, and writing them at every better
-    epoch costs more than the epoch does. The checkpoint holds all that `--resume` needs; it is
-    written every `every` epochs, or else when it costs at most 5% of the time since the last one.
-
-    Attributes:
-        history: a dict an epoch, keys as in `HISTORY_COLUMNS` and "seconds".
-        best: `changing_variables` of the model at the lowest validation loss.
-    """
-
-    def __init__(self, history_file: Path, checkpoint_file: Path, *, every: int | None = None):
-        super().__init__()
-        self.history_file, self.checkpoint_file = history_file, checkpoint_file
-        self.every = every
-        self.history: list[dict[str, float]] = []
-        self.best: Arrays = []
-        self.best_loss = float("inf")
-        self._epoch_begun = self._saved_at = time.monotonic()
-        self._training_seconds: list[float] = []
-        self._save_cost: float | None = None
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._epoch_begun = time.monotonic()
-
-    def on_test_begin(self, logs: Any = None) -> None:
-        self._training_seconds.append(time.monotonic() - self._epoch_begun)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        logs = logs or {}
-        row = {name: float(logs[name]) for name in HISTORY_COLUMNS[1:]}
-        seconds = round(time.monotonic() - self._epoch_begun, 2)
-        self.history.append({"epoch": epoch + 1, **row, "seconds": seconds})
-        finite = math.isfinite(row["loss"]) and math.isfinite(row["val_loss"])
-        if finite and row["val_loss"] < self.best_loss:
-            self.best_loss = row["val_loss"]
-            self.best = snapshot(changing_variables(self.model), into=self.best)
-        with atomic_file(self.history_file) as temporary:
-            self.history_frame().to_csv(temporary, index=False)
-        if finite and self._worth_saving():
-            self.save_checkpoint()
-
-    def history_frame(self) -> pd.DataFrame:
-        """The history as history.csv holds it."""
-        return pd.DataFrame(self.history, columns=[*HISTORY_COLUMNS, "seconds"])
-
-    def save_checkpoint(self) -> None:
-        """Write everything that the next epoch depends on."""
-        begun = time.monotonic()
-        state = json.dumps({"history": self.history, "best_loss": self.best_loss})
-        arrays = {"state": np.array(state)}
-        groups = {
-            "model": snapshot(changing_variables(self.model)),
-            "optimizer": snapshot(self.model.optimizer.variables),
-            "best": self.best,
-        }
-        for group, values in groups.items():
-            arrays |= {f"{group}/{i}": value for i, value in enumerate(values)}
-        with atomic_file(self.checkpoint_file) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        self._saved_at = time.monotonic()
-        self._save_cost = self._saved_at - begun
-
-    def restore_checkpoint(self, model: keras.Model) -> int:
-        """Put the checkpoint's state into a compiled `model`; returns the epochs done."""
-        with np.load(self.checkpoint_file, allow_pickle=False) as file:
-            state = json.loads(str(file["state"]))
-            self.history, self.best_loss = state["history"], state["best_loss"]
-            assign(changing_variables(model), lambda i: file[f"model/{i}"])
-            model.optimizer.build(model.trainable_variables)
-            assign(model.optimizer.variables, lambda i: file[f"optimizer/{i}"])
-            count = sum(name.startswith("best/") for name in file.files)
-            self.best = [file[f"best/{i}"] for i in range(count)]
-        return len(self.history)
-
-    def restore_best(self, model: keras.Model) -> None:
-        """Put the best weights into `model`."""
-        assign(changing_variables(model), lambda place: self.best[place])
-
-    def images_per_second(self, images: int) -> float | None:
-        """Training speed without validation; a first epoch of several is left out as warm-up."""
-        seconds = self._training_seconds[1:] or self._training_seconds
-        return round(images * len(seconds) / sum(seconds), 2) if seconds else None
-
-    def _worth_saving(self) -> bool:
-        if self.every is not None:
-            return len(self.history) % self.every == 0
-        cost = self._save_cost
-        if cost is None:
-            size = sum(value.nbytes for value in self.best)
-            cost = 4 * size / _DISK_SPEED  # weights, two moments, best weights
-        return time.monotonic() - self._saved_at >= cost / CHECKPOINT_SHARE
-
-
-def changing_variables(model: keras.Model) -> list[Any]:
-    """Variables that training may change: those of trainable layers, and states of random ones.
-
-    Frozen weights are left out, so that a frozen AlexNet's 228 MB are not copied at every better
-    epoch.
-    """
-    return [
-        variable
-        for layer in model.layers
-        if layer.trainable or not layer.weights
-        for variable in layer.variables
-    ]
-
-
-def snapshot(variables: list[Any], into: Arrays | None = None) -> Arrays:
-    """Copies of variables' values as numpy arrays, reusing the arrays of `into`."""
-    values = [keras.ops.convert_to_numpy(variable.value) for variable in variables]
-    if not into:
-        return [np.array(value) for value in values]
-    for old, value in zip(into, values, strict=True):
-        np.copyto(old, value)
-    return into
-
-
-def assign(variables: list[Any], value_of: Callable[[int], np.ndarray]) -> None:
-    """Set each variable to `value_of` its place."""
-    for place, variable in enumerate(variables):
-        variable.assign(value_of(place))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxr_keras.data import sampling
+from cxr_keras.data.options import PER_CLASS, SEED, SPLIT_METHODS, SplitMethod
 from cxr_keras.errors import CxrError
+from cxr_keras.runs.options import RUNS_FOLDER
+from cxr_keras.training.losses import check_loss
+from cxr_keras.utils.arguments import PathLike, as_text, real, whole
 
-RUNS_FOLDER = "saved_models"
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -21,14 +24,16 @@ class TrainConfig:
     Attributes:
         model: a registered network.
         data: a folder in NIH's layout; None for the default (see `resolve_data`).
-        epochs, lr, batch_size: of Adam.
-        loss: one of `losses.LOSSES`.
+        epochs: passes over the training split.
+        lr: learning rate of Adam.
+        batch_size: images in a step.
+        loss: one of `cxr_keras.training.losses.LOSSES`.
         weights: "imagenet", "none" or a torchvision `.pth`; None for "imagenet" where the network
             has such weights.
         fine_tune: of pretrained weights: None trains the head alone, a number the last blocks
             too, "all" everything.
-        precision: "float32", "mixed_bfloat16" or "mixed_float16"; for GPUs.
-        split: "patient", "paper" or "official".
+        precision: "float32", "mixed_bfloat16" or "mixed_float16".
+        split_method: "patient", "paper" or "official".
         per_class: images chosen for each label.
         seed: of the choice of images, the split, the weights, dropout and the batches.
         name: of the run folder; by default <model>-ep<epochs>-lr<lr>.
@@ -39,34 +44,41 @@ class TrainConfig:
     """
 
     model: str
-    data: str | None = None
+    data: PathLike | None = None
     epochs: int = 30
     lr: float = 5e-4
     batch_size: int = 16
     loss: str = "bce"
-    weights: str | None = None
+    weights: PathLike | None = None
     fine_tune: str | int | None = None
     precision: str = "float32"
-    split: str = sampling.DEFAULT_SPLIT
-    per_class: int = sampling.PER_CLASS
-    seed: int = 42
+    split_method: SplitMethod = "patient"
+    per_class: int = PER_CLASS
+    seed: int = SEED
     name: str | None = None
-    folder: str = RUNS_FOLDER
+    folder: PathLike = RUNS_FOLDER
     checkpoint_every: int | None = None
     feature_cache: bool = True
 
     def __post_init__(self) -> None:
-        for field in ("epochs", "batch_size", "per_class"):
-            if getattr(self, field) < 1:
-                raise CxrError(f"{field} must be 1 or more. Received: {getattr(self, field)}.")
-        if not 0 < self.lr < float("inf"):
+        take: dict[str, Any] = {
+            "data": as_text(self.data),
+            "weights": as_text(self.weights),
+            "folder": as_text(self.folder),
+            "lr": real("lr", self.lr),
+            "seed": whole("seed", self.seed, at_least=0),
+        }
+        for name in ("epochs", "batch_size", "per_class", "checkpoint_every", "fine_tune"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                take[name] = whole(name, value, at_least=1)
+        for name, value in take.items():
+            object.__setattr__(self, name, value)
+        if not 0 < self.lr < math.inf:
             raise CxrError(f"The learning rate must be above 0. Received: {self.lr}.")
-        if self.precision not in PRECISIONS:
-            raise CxrError(
-                f"There is no precision {self.precision!r}. Choose one of: {', '.join(PRECISIONS)}."
-            )
-        if self.seed < 0:
-            raise CxrError(f"The seed must be 0 or more. Received: {self.seed}.")
+        check_loss(self.loss)
+        _one_of("precision", self.precision, PRECISIONS)
+        _one_of("split method", self.split_method, SPLIT_METHODS)
 
     @property
     def run_folder(self) -> Path:
@@ -75,9 +87,14 @@ class TrainConfig:
         return Path(self.folder) / (self.name or default)
 
     def settings(self) -> dict[str, Any]:
-        """The values that a resumed run must share."""
-        return {
-            name: value
-            for name, value in dataclasses.asdict(self).items()
-            if name not in ("name", "folder", "checkpoint_every")
-        }
+        """The values that a resumed run must share, as run.json holds them."""
+        values = dataclasses.asdict(self)
+        for name in ("name", "folder", "checkpoint_every"):
+            del values[name]
+        values["split"] = values.pop("split_method")  # its name in run.json
+        return values
+
+
+def _one_of(what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise CxrError(f"There is no {what} {value!r}. Choose one of: {', '.join(choices)}.")

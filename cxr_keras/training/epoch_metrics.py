@@ -46,7 +46,7 @@ class EpochMetrics(keras.metrics.Metric):
         ops = keras.ops
         counts = ops.convert_to_tensor(self._counts)
         above = ops.flip(ops.cumsum(ops.flip(counts, axis=-1), axis=-1), axis=-1)
-        called_wrong, hits = ops.sum(above[..., BINS // 2], axis=1)
+        false_positives, hits = ops.sum(above[..., BINS // 2], axis=1)
         negatives, positives = above[..., :1]
         false_rate = ops.divide_no_nan(above[0], negatives)
         true_rate = ops.divide_no_nan(above[1], positives)
@@ -55,7 +55,7 @@ class EpochMetrics(keras.metrics.Metric):
         width = false_rate[:, :-1] - false_rate[:, 1:]
         height = (true_rate[:, :-1] + true_rate[:, 1:]) / 2
         return {
-            "precision": ops.divide_no_nan(hits, hits + called_wrong),
+            "precision": ops.divide_no_nan(hits, hits + false_positives),
             "recall": ops.divide_no_nan(hits, ops.sum(positives)),
             "auc": ops.mean(ops.sum(width * height, axis=1)),
         }

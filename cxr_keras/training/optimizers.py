@@ -2,6 +2,11 @@
 
 Keras's own Adam on the torch backend allocates five temporaries the size of the model at every
 step; the fused kernel reads and writes each number once.
+
+What it needs of Keras: an optimizer calls `update_step` for each variable from `apply`, as custom
+optimizers do. What it needs of torch: `torch._fused_adam_`, the kernel behind
+`torch.optim.Adam(fused=True)`. Without the latter, or with the switch of `torch_kernels` off,
+Keras's own Adam is used, with the same result.
 """
 
 from __future__ import annotations
@@ -10,62 +15,76 @@ from typing import Any
 
 import keras
 
+from cxr_keras.models.torch_kernels import kernels_enabled
+from cxr_keras.utils.console import notice
 
-def adam(learning_rate: float, **options: Any) -> keras.optimizers.Optimizer:
-    """`keras.optimizers.Adam`, computed by torch's fused kernel where the backend is torch.
+
+def adam(learning_rate: Any, **options: Any) -> keras.optimizers.Optimizer:
+    """`keras.optimizers.Adam`, computed by torch's fused kernel where there is one.
 
     Args:
-        learning_rate: step size.
+        learning_rate: step size, or a Keras schedule.
         **options: as for `keras.optimizers.Adam`.
 
     Returns:
         An optimizer whose steps equal `keras.optimizers.Adam`'s up to float rounding.
     """
-    if keras.backend.backend() == "torch":
-        return _fused_adam()(learning_rate=learning_rate, **options)
+    if kernels_enabled():
+        import torch
+
+        if hasattr(torch, "_fused_adam_"):
+            return _FusedAdam(learning_rate=learning_rate, **options)
+        notice("This PyTorch has no fused Adam: training uses Keras's own, which is slower.")
     return keras.optimizers.Adam(learning_rate=learning_rate, **options)
 
 
-def _fused_adam() -> type[keras.optimizers.Adam]:
-    """The torch-only class, made on first use so that other backends never import torch."""
-    if _CLASS:
-        return _CLASS[0]
-    import torch
-    from keras.src.backend.torch.optimizers.torch_adam import Adam as TorchAdam
-    from torch.optim.adam import adam as torch_adam
+class _FusedAdam(keras.optimizers.Adam):
+    """Keras's Adam with torch's fused kernel in `update_step`.
 
-    class FusedAdam(TorchAdam):
-        """Keras's Adam with one call of torch's fused kernel for all variables."""
+    The number of the step is counted here rather than read back from the device each time.
+    """
 
-        def _parallel_update_step(
-            self, grads: list[Any], variables: list[Any], learning_rate: Any
-        ) -> None:
-            places = [self._get_variable_index(variable) for variable in variables]
-            values = [variable.value for variable in variables]
-            step = int(self.iterations) + 1
-            # Keras adds epsilon to √v, torch to √(v / (1 - β₂ᵗ)): the same after rescaling it.
-            epsilon = self.epsilon / (1.0 - self.beta_2**step) ** 0.5
-            maxima = [self._velocity_hats[i].value for i in places] if self.amsgrad else []
-            torch_adam(
-                values,
-                [grad.to(value.dtype) for grad, value in zip(grads, values, strict=True)],
-                [self._momentums[i].value for i in places],
-                [self._velocities[i].value for i in places],
-                maxima,
-                # torch counts the step itself, before it uses it
-                [torch.full((), step - 1.0, device=value.device) for value in values],
-                fused=True,
-                amsgrad=self.amsgrad,
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        self._applied: int | None = None
+        self._step: Any = None
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        """Update the variables; a restored checkpoint must be in place before the first call."""
+        import torch
+
+        if trainable_variables is not None and not self.built:
+            self.build(trainable_variables)
+        if self._applied is None:
+            self._applied = int(self._iterations)
+        number = self._applied // (self.gradient_accumulation_steps or 1) + 1
+        self._applied += 1
+        self._step = torch.full((), float(number), device=self._iterations.value.device)
+        # Keras adds epsilon to √v, torch to √(v / (1 - β₂ᵗ)): the same after rescaling it.
+        self._torch_epsilon = self.epsilon / (1.0 - self.beta_2**number) ** 0.5
+        super().apply(grads, trainable_variables)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """One variable's step, in place."""
+        import torch
+
+        place = self._get_variable_index(variable)
+        value = variable.value
+        with torch.no_grad():
+            torch._fused_adam_(
+                [value],
+                [gradient.to(value.dtype)],
+                [self._momentums[place].value],
+                [self._velocities[place].value],
+                [self._velocity_hats[place].value] if self.amsgrad else [],
+                [self._step],
+                lr=keras.ops.convert_to_tensor(learning_rate),
                 beta1=self.beta_1,
                 beta2=self.beta_2,
-                lr=float(learning_rate),
                 weight_decay=0.0,  # Keras applies its decoupled decay before this
-                eps=epsilon,
+                eps=self._torch_epsilon,
+                amsgrad=self.amsgrad,
                 maximize=False,
+                grad_scale=None,
+                found_inf=None,
             )
-
-    _CLASS.append(FusedAdam)
-    return FusedAdam
-
-
-_CLASS: list[type[keras.optimizers.Adam]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,19 @@ import numpy as np
 import pandas as pd
 
 from cxr_keras import plots
-from cxr_keras.data import sampling
 from cxr_keras.data.labels import LABELS
+from cxr_keras.data.options import SplitMethod
 from cxr_keras.data.preparation import Prepared, prepare
-from cxr_keras.errors import RunError
-from cxr_keras.evaluation.evaluation import Evaluation, frame_of, predict_side, write_own_evaluation
-from cxr_keras.metrics import assessment, per_label
+from cxr_keras.data.splits import TEST, TRAIN, VAL, describe_sizes, shared_images, shared_patients
+from cxr_keras.errors import ModelError
+from cxr_keras.evaluation.evaluation import Evaluation, frame_of, write_own_evaluation
+from cxr_keras.evaluation.predictions import columns_of
+from cxr_keras.inference.forward import forward_split
+from cxr_keras.metrics import per_label
 from cxr_keras.metrics.thresholds import choose_thresholds
-from cxr_keras.models.freezing import freeze
+from cxr_keras.models.custom import with_logits
+from cxr_keras.models.freezing import count_trainable, freeze
 from cxr_keras.models.registry import RANDOM, build_model, get_spec
-from cxr_keras.models.torch_kernels import keep_memory, native_kernels
 from cxr_keras.runs import model_file, run_folder
 from cxr_keras.runs.card import Card
 from cxr_keras.runs.run_folder import (
@@ -33,13 +37,13 @@ from cxr_keras.runs.run_folder import (
     open_folder,
     run_info,
 )
-from cxr_keras.training.callbacks import EpochSeed, ProgressLog, Recorder, StopOnNonFinite
+from cxr_keras.training.checkpoint import Recorder
 from cxr_keras.training.config import TrainConfig
-from cxr_keras.training.epoch_metrics import EpochMetrics
-from cxr_keras.training.losses import check_loss, get_loss
-from cxr_keras.training.optimizers import adam
-from cxr_keras.training.trained_part import TrainedPart, trained_part
-from cxr_keras.utils.console import notice, progress_bar
+from cxr_keras.training.feature_cache import TrainedPart, trained_part
+from cxr_keras.training.fitting import fit
+from cxr_keras.utils.arguments import PathLike
+from cxr_keras.utils.console import notice
+from cxr_keras.utils.files import write_table
 
 
 @dataclass(frozen=True)
@@ -65,21 +69,55 @@ class Run:
 
 
 def train(
-    model: str,
-    data: str | Path | None = None,
+    model: str | keras.Model,
+    data: PathLike | None = None,
     *,
+    epochs: int = TrainConfig.epochs,
+    lr: float = TrainConfig.lr,
+    batch_size: int = TrainConfig.batch_size,
+    loss: str = TrainConfig.loss,
+    weights: PathLike | None = None,
+    fine_tune: str | int | None = None,
+    precision: str = TrainConfig.precision,
+    split_method: SplitMethod = TrainConfig.split_method,
+    per_class: int = TrainConfig.per_class,
+    seed: int = TrainConfig.seed,
+    name: str | None = None,
+    folder: PathLike = TrainConfig.folder,
+    checkpoint_every: int | None = None,
+    feature_cache: bool = True,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     overwrite: bool = False,
     resume: bool = False,
-    **settings: Any,
 ) -> Run:
     """Train a network, keep the weights of the best validation loss, evaluate on the test split.
 
     Args:
-        model: a registered network, see `cxr-keras models`.
+        model: a registered network, see `cxr-keras models`; or a built `keras.Model`, raw grey
+            pixels (N, 256, 256, 1) in 0…255 → (N, 15) sigmoids, which is trained in place, as far
+            as its layers are trainable.
         data: a folder in NIH's layout; by default $CXR_KERAS_DATA, ./data/nih, or phantoms.
-        overwrite: delete a run folder of the same name first.
+        epochs: passes over the training split.
+        lr: learning rate of Adam.
+        batch_size: images in a step.
+        loss: one of `cxr_keras.training.losses.LOSSES`.
+        weights: "imagenet", "none" or a torchvision `.pth`; by default "imagenet" where the
+            network has such weights. Not for a built model.
+        fine_tune: of pretrained weights: None trains the head alone, a number the last blocks
+            too, "all" everything. Not for a built model.
+        precision: "float32", "mixed_bfloat16" or "mixed_float16". Not for a built model.
+        split_method: "patient" (no patient in two splits), "paper" (by image, as the report) or
+            "official" (NIH's lists).
+        per_class: images chosen for each label.
+        seed: of the choice of images, the split, the weights, dropout and the batches.
+        name: of the run folder; by default <model>-ep<epochs>-lr<lr>.
+        folder: where run folders lie.
+        checkpoint_every: epochs between checkpoints; by default as often as costs 5% of the time.
+        feature_cache: run the frozen part of a network once per image, not once per epoch.
+        callbacks: Keras callbacks, run after this program's own. Their `model` is the part that
+            trains, whose outputs are logits.
+        overwrite: replace a run folder of the same name.
         resume: go on with an interrupted run of the same name and settings.
-        **settings: as in `TrainConfig`.
 
     Returns:
         The run: its folder, history, and the test split's evaluation.
@@ -92,25 +130,49 @@ def train(
         >>> run = train("alexnet_custom", data="data/nih", epochs=30, lr=5e-4)
         >>> run.metrics.set_index("label").loc["Effusion", "auroc"]
     """
-    config = TrainConfig(model=model, data=str(data) if data else None, **settings)
+    config = TrainConfig(
+        model=model if isinstance(model, str) else model.name,
+        data=data,
+        epochs=epochs,
+        lr=lr,
+        batch_size=batch_size,
+        loss=loss,
+        weights=weights,
+        fine_tune=fine_tune,
+        precision=precision,
+        split_method=split_method,
+        per_class=per_class,
+        seed=seed,
+        name=name,
+        folder=folder,
+        checkpoint_every=checkpoint_every,
+        feature_cache=feature_cache,
+    )
     folder = config.run_folder
     check_folder(folder, config.settings(), overwrite=overwrite, resume=resume)
     begun = time.time()
-    keep_memory()
     keras.utils.set_random_seed(config.seed)
-    check_loss(config.loss)
-    network = _build(config)
+    network = _build(config) if isinstance(model, str) else _as_given(model, config)
     prepared = prepare(
-        config.data, per_class=config.per_class, split=config.split, seed=config.seed
+        config.data,
+        per_class=config.per_class,
+        split_method=config.split_method,
+        seed=config.seed,
     )
     _say_sizes(prepared)
     open_folder(folder, overwrite=overwrite, resume=resume)
     with hold_folder(folder):
-        return _train(network, config, prepared, resume=resume, begun=begun)
+        return _train(network, config, prepared, callbacks, resume=resume, begun=begun)
 
 
 def _train(
-    network: keras.Model, config: TrainConfig, prepared: Prepared, *, resume: bool, begun: float
+    network: keras.Model,
+    config: TrainConfig,
+    prepared: Prepared,
+    callbacks: Sequence[keras.callbacks.Callback],
+    *,
+    resume: bool,
+    begun: float,
 ) -> Run:
     """Everything that happens in the run folder."""
     folder = config.run_folder
@@ -124,7 +186,7 @@ def _train(
     )
     trained = time.time()
     part = trained_part(network, config, prepared)
-    _fit(part, config, recorder, resume=resume)
+    fit(part, config, recorder, callbacks, resume=resume)
     seconds = time.time() - trained
     return _finish(network, part, config, recorder, info, seconds=seconds, begun=begun)
 
@@ -146,67 +208,17 @@ def _build(config: TrainConfig) -> keras.Model:
     return network
 
 
-def _fit(part: TrainedPart, config: TrainConfig, recorder: Recorder, *, resume: bool) -> None:
-    """Train in place and leave the best weights in the network.
-
-    The network itself is never compiled, so its file names no optimizer.
-    """
-    model, batches = part.logits, part.batches
-    model.compile(
-        optimizer=_optimizer(config),
-        loss=get_loss(config.loss, part.sides[sampling.TRAIN].truth),
-        metrics=[EpochMetrics()],
-    )
-    done = 0
-    if resume and recorder.checkpoint_file.exists():
-        done = recorder.restore_checkpoint(model)
-        notice(f"Resuming after epoch {done} of {config.epochs}.")
-    if done < config.epochs:
-        title, guard = f"Training {config.model}", StopOnNonFinite()
-        steps = (config.epochs - done) * len(batches)
-        with progress_bar(title, steps) as bar, native_kernels(model):
-            model.fit(
-                batches,
-                validation_data=part.validation,
-                epochs=config.epochs,
-                initial_epoch=done,
-                shuffle=False,
-                verbose=0,
-                callbacks=[
-                    EpochSeed(batches, config.seed),
-                    guard,
-                    recorder,
-                    ProgressLog(bar, config.epochs),
-                ],
+def _as_given(model: keras.Model, config: TrainConfig) -> keras.Model:
+    """A network that the user built, with a layer of logits."""
+    for name in ("weights", "fine_tune"):
+        if getattr(config, name) is not None:
+            raise ModelError(
+                f"{name} chooses the weights of a network that is built by its name; a built "
+                f"model has its own. Leave {name} out, or give a name in place of the model."
             )
-        if guard.epoch is not None:
-            _say_diverged(guard.epoch, config, recorder)
-    if not recorder.best:
-        raise RunError(
-            f"No epoch of {config.run_folder} ended with a finite loss. Start again with "
-            "--overwrite and a lower --lr."
-        )
-    recorder.restore_best(model)
-
-
-def _optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
-    """Adam, with loss scaling for float16, whose small gradients would vanish."""
-    optimizer = adam(config.lr)
-    if config.precision == "mixed_float16":
-        # Keras adds it by the model's own policy, which the trained part of a network has not
-        return keras.optimizers.LossScaleOptimizer(optimizer)
-    return optimizer
-
-
-def _say_diverged(epoch: int, config: TrainConfig, recorder: Recorder) -> None:
-    """Say that the loss became NaN or infinite; stop here if there is no epoch to keep."""
-    text = (
-        f"The loss became NaN or infinite in epoch {epoch}, so training stops. "
-        f"Try --lr {config.lr / 10:g} (it was {config.lr:g})"
-    )
-    if not recorder.best:
-        raise RunError(f"{text}, with --overwrite; no epoch was finished before it.")
-    notice(f"{text}. The best epoch before it is kept.")
+    network = with_logits(model, len(LABELS))
+    notice(f"{config.model}: a built model, {count_trainable(network)}.")
+    return network
 
 
 def _finish(
@@ -220,9 +232,9 @@ def _finish(
     begun: float,
 ) -> Run:
     """Write the model, the figures and the test split's tables; then drop the checkpoint."""
-    folder, sides = config.run_folder, part.sides
-    val = frame_of(sides[sampling.VAL], predict_side(part.probabilities, sides[sampling.VAL]))
-    limits, sentences = choose_thresholds(*assessment.columns_of(val, LABELS), labels=LABELS)
+    folder, splits = config.run_folder, part.splits
+    val = frame_of(splits[VAL], forward_split(part.probabilities, splits[VAL]))
+    limits, sentences = choose_thresholds(*columns_of(val, LABELS), labels=LABELS)
     for sentence in sentences:
         notice(sentence)
     card = Card(
@@ -232,15 +244,15 @@ def _finish(
         network,
         card,
         folder / model_file.MODEL,
-        trained_on=sides[sampling.TRAIN].rows["digest"],
-        tuned_on=sides[sampling.VAL].rows["digest"],
+        trained_on=splits[TRAIN].rows["digest"],
+        tuned_on=splits[VAL].rows["digest"],
     )
-    assessment.write_table(val, folder / run_folder.VAL_PREDICTIONS)
+    write_table(val, folder / run_folder.VAL_PREDICTIONS)
     history = recorder.history_frame()
     figure = plots.loss_figure(history, title=folder.name, loss=config.loss, note=card.notice)
     plots.save_figure(figure, folder / run_folder.LOSS_PLOT)
-    test = sides[sampling.TEST]
-    tested = frame_of(test, predict_side(part.probabilities, test))
+    test = splits[TEST]
+    tested = frame_of(test, forward_split(part.probabilities, test))
     evaluation = write_own_evaluation(tested, folder, card)
     finite = history[np.isfinite(history[["loss", "val_loss"]]).all(axis=1)]
     best = history.loc[finite["val_loss"].idxmin()]
@@ -259,7 +271,7 @@ def _finish(
             for measure in per_label.MEASURES
         },
         "seconds": {"training": round(seconds, 1), "whole": round(time.time() - begun, 1)},
-        "images_per_second": recorder.images_per_second(len(sides[sampling.TRAIN])),
+        "images_per_second": recorder.images_per_second(len(splits[TRAIN])),
     }
     run_folder.write_run(folder, info)
     recorder.checkpoint_file.unlink(missing_ok=True)
@@ -267,17 +279,17 @@ def _finish(
 
 
 def _say_sizes(prepared: Prepared) -> None:
-    shared = sampling.shared_patients(prepared.manifest)
-    text = sampling.describe_sizes(prepared.manifest)
-    notice(f"{len(prepared.manifest):,} images, {prepared.split_kind} split: {text}.")
-    twins = sampling.shared_films(prepared.manifest)
+    shared = shared_patients(prepared.manifest)
+    text = describe_sizes(prepared.manifest)
+    notice(f"{len(prepared.manifest):,} images, {prepared.split_method} split: {text}.")
+    twins = shared_images(prepared.manifest)
     if twins:
-        notice(f"{twins:,} films lie on two sides of the split under two names, pixel for pixel.")
+        notice(f"{twins:,} images have copies under other names in another split.")
     if any(shared.values()):
         pairs = ", ".join(f"{number} {pair}" for pair, number in shared.items())
         notice(
             f"This split shares patients ({pairs}), which flatters the result; "
-            "--split patient does not."
+            "--split-method patient does not."
         )
 
 

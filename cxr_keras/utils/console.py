@@ -1,11 +1,14 @@
 """What a person sees while waiting: notices and progress bars, always on stderr.
 
-On a terminal a bar shows the share done and the time left. Elsewhere (a log file, a pipe) it is
-a line now and then, so that a log still tells how far the work is.
+Notices go through `logging` under the name "cxr_keras"; the command line calls `print_notices`,
+and a Python program configures logging as it likes. On a terminal a progress bar shows the share
+done and the time left. Elsewhere (a log file, a pipe) it is a line now and then, so that a log
+still tells how far the work is.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -17,12 +20,30 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 LOG_EVERY_S = 15.0
 
 
+_logger = logging.getLogger("cxr_keras")
+
+
 def notice(text: str) -> None:
-    """Say one line on stderr, above the live bar if there is one."""
-    if _live:
-        _live[-1].console.print(text, markup=False, highlight=False, soft_wrap=True)
-    else:
-        print(text, file=sys.stderr, flush=True)
+    """Log one sentence that the reader of a result should know."""
+    _logger.info(text)
+
+
+def print_notices() -> None:
+    """Print notices on stderr, as the command line does."""
+    if not any(isinstance(handler, _StderrHandler) for handler in _logger.handlers):
+        _logger.addHandler(_StderrHandler())
+        _logger.setLevel(logging.INFO)
+
+
+class _StderrHandler(logging.Handler):
+    """Prints on stderr, above the live progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if _live:
+            text = record.getMessage()
+            _live[-1].console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(record.getMessage(), file=sys.stderr, flush=True)
 
 
 class Bar:

@@ -13,9 +13,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cxr_keras.errors import CxrError
 from cxr_keras.utils.console import notice
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CACHE_VARIABLE = "CXR_KERAS_CACHE"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -123,13 +127,13 @@ def readable_by_all(path: Path) -> None:
 def cannot_write(target: Path, error: OSError) -> str:
     """Why `target` cannot be written and what to do, in a sentence or two."""
     if error.errno in _NO_ROOM:
-        remedy = "Make room on that disk, or write to another folder"
+        remedy = "Make room on that disk, or choose another folder"
     else:
-        remedy = "Write to a folder of yours"
+        remedy = "Choose a folder that you can write"
     reason = os.strerror(error.errno) if error.errno else str(error)
     return (
-        f"{target} cannot be written ({reason}). {remedy}: --output-dir, --out or "
-        f"${CACHE_VARIABLE}, whichever it was."
+        f"{target} cannot be written ({reason}). {remedy}: with --output-dir or --out, or with "
+        f"${CACHE_VARIABLE} if it lies in the cache."
     )
 
 
@@ -143,6 +147,12 @@ def write_text(target: Path, text: str) -> None:
     """Write a small text file atomically, as UTF-8 with plain newlines."""
     with atomic_file(target) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_table(table: pd.DataFrame, target: Path) -> None:
+    """Write a CSV atomically, numbers with seven significant digits."""
+    with atomic_file(target) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.7g")
 
 
 def _umask() -> int:

@@ -1,4 +1,4 @@
-"""NIH's archives, unpacked with suspicion: films only, all of an archive or nothing of it."""
+"""NIH's archives, unpacked with suspicion: images only, all of an archive or nothing of it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import tempfile
 import zlib
 from pathlib import Path
 
+from cxr_keras.data.download.fetch import MB, disk_errors, locked, size_of
 from cxr_keras.errors import DataError
-from cxr_keras.fetch import MB, disk_errors, locked, size_of
 from cxr_keras.utils.console import progress_bar
 from cxr_keras.utils.files import remove_leftovers, write_text
 
-# Limits of an archive: NIH's hold up to 11,000 films of at most a few MB, hardly compressible.
+# Limits of an archive: NIH's hold up to 11,000 images of at most a few MB, hardly compressible.
 MAX_MEMBERS = 20_000
 MAX_MEMBER_BYTES = 64 * MB
 MAX_RATIO = 10
@@ -33,13 +33,13 @@ _DAMAGE = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError,
 
 
 def extract_archive(archive: Path, folder: Path) -> int:
-    """Unpack one of NIH's archives into `folder/images`: all of its films, or none.
+    """Unpack one of NIH's archives into `folder/images`: all of its images, or none.
 
     Only regular members `images/########_###.png` are accepted; folders are passed over. On
-    success `folder/.done/<archive's name>` lists the films.
+    success `folder/.done/<archive's name>` lists the images.
 
     Returns:
-        How many films.
+        How many images.
 
     Raises:
         DataError: a member of another kind or name, a bomb, a damaged archive, a full disk.
@@ -73,16 +73,16 @@ def unpack_archive(archive: Path, folder: Path) -> int:
     with tempfile.TemporaryDirectory(
         prefix=f".{archive.name}.", suffix=".tmp", dir=images, ignore_cleanup_errors=True
     ) as temporary:
-        films = _unpack(archive, Path(temporary))
-        for film in films:
-            os.replace(Path(temporary, film), images / film)
-    write_text(folder / ".done" / archive.name, "".join(f"{film}\n" for film in films))
-    return len(films)
+        names = _unpack(archive, Path(temporary))
+        for name in names:
+            os.replace(Path(temporary, name), images / name)
+    write_text(folder / ".done" / archive.name, "".join(f"{name}\n" for name in names))
+    return len(names)
 
 
 def _unpack(archive: Path, folder: Path) -> list[str]:
-    """Write the films of `archive` into `folder` itself; return their names."""
-    films: list[str] = []
+    """Write the images of `archive` into `folder` itself; return their names."""
+    images: list[str] = []
     room = max(MAX_MEMBER_BYTES, MAX_RATIO * size_of(archive))
     title = f"Unpacking {archive.name} (MB)"
     try:
@@ -100,16 +100,16 @@ def _unpack(archive: Path, folder: Path) -> list[str]:
                         "it was kept; delete it and fetch NIH's own with `cxr-keras download`."
                     )
                 if not member.isdir():
-                    films.append(_write_film(tar, member, folder))
+                    images.append(_write_image(tar, member, folder))
                     room -= member.size
                 if new := raw.tell() // MB - bar.done:
                     bar.advance(new)
-            _check_end(stream, films)
+            _check_end(stream, images)
     except _DAMAGE as error:
         raise DataError(
             f"{archive} is damaged ({error}). Delete it and run `cxr-keras download` again."
         ) from error
-    return films
+    return images
 
 
 def _objection(member: tarfile.TarInfo, count: int, room: int) -> str | None:
@@ -129,23 +129,23 @@ def _objection(member: tarfile.TarInfo, count: int, room: int) -> str | None:
     return None
 
 
-def _write_film(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> str:
+def _write_image(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> str:
     name = member.name.removeprefix("images/")
     content = tar.extractfile(member)
     assert content is not None  # a regular member
     try:
-        with (folder / name).open("xb") as film:
-            shutil.copyfileobj(content, film)
+        with (folder / name).open("xb") as image:
+            shutil.copyfileobj(content, image)
     except FileExistsError as error:
         raise tarfile.ReadError(f"it holds {member.name} twice") from error
     return name
 
 
-def _check_end(stream: _Gunzip, films: list[str]) -> None:
+def _check_end(stream: _Gunzip, images: list[str]) -> None:
     """Read to the end: only there gzip compares its sum, and tarfile ends at a spoilt header."""
     if stream.last != bytes(tarfile.BLOCKSIZE):
         raise tarfile.ReadError("it stops before its end")
     while stream.read(MB):
         pass
-    if not films:
+    if not images:
         raise tarfile.ReadError("no radiograph in it")

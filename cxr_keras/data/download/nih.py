@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_keras.data.download.archives import unpack_archive
-from cxr_keras.errors import DataError
-from cxr_keras.fetch import (
+from cxr_keras.data.download.fetch import (
     RETRY_WAITS_S,
     Check,
     Transfer,
@@ -25,6 +24,7 @@ from cxr_keras.fetch import (
     size_of,
     transfer_file,
 )
+from cxr_keras.errors import DataError
 from cxr_keras.utils.console import notice
 
 URL_VARIABLE, METADATA_URL_VARIABLE = "CXR_KERAS_NIH_URL", "CXR_KERAS_NIH_METADATA_URL"
@@ -153,26 +153,26 @@ def _bring(archive: Archive, folder: Path, url: str, *, keep: bool) -> None:
     with disk_errors(target), locked(target):
         if not _is_done(folder, archive.name):
             transfer_file(Transfer(url, target, check, archive.name, advice), RETRY_WAITS_S)
-            films = unpack_archive(target, folder)
-            notice(f"{archive.name}: {films:,} films in {folder / 'images'}.")
+            images = unpack_archive(target, folder)
+            notice(f"{archive.name}: {images:,} images in {folder / 'images'}.")
         if not keep:
             target.unlink(missing_ok=True)
 
 
 def _is_done(folder: Path, name: str) -> bool:
-    """Whether every film of the archive `name` has been unpacked and is still there."""
+    """Whether every image of the archive `name` has been unpacked and is still there."""
     marker = folder / ".done" / name
     if not marker.is_file():
         return False
     here = set(os.listdir(folder / "images")) if (folder / "images").is_dir() else set()
-    gone = [film for film in marker.read_text().split() if film not in here]
+    gone = [image for image in marker.read_text().split() if image not in here]
     if gone:
-        notice(f"{name} was unpacked before, but {len(gone):,} of its films are gone: once more.")
+        notice(f"{name} was unpacked before, but {len(gone):,} of its images are gone: once more.")
     return not gone
 
 
 def _check_room(folder: Path, chosen: Sequence[Archive], keep: bool) -> None:
-    """Films take about as much room as their archive, which goes before the next one comes."""
+    """Images take about as much room as their archive, which goes before the next one comes."""
     sizes = [archive.bytes for archive in chosen]
     targets = [folder / archive.name for archive in chosen]
     here = sum(size_of(path) for target in targets for path in (target, part_of(target)))

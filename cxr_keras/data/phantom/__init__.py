@@ -1,6 +1,6 @@
 """Synthetic radiographs in NIH's own layout, so that everything runs with no data at hand.
 
-    python -c "from cxr_keras.data.phantom import write_phantoms; write_phantoms('films', count=30)"
+    cxr-keras phantom data/phantoms --count 30
 
 A phantom is a drawing. What a network scores on phantoms says nothing about patients.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from cxr_keras.data.labels import NO_FINDING, decode, encode
+from cxr_keras.data.options import PHANTOM_COUNT, PHANTOM_SEED
 from cxr_keras.data.phantom.anatomy import GRID, SIZE, Mask, patient_chest, render
 from cxr_keras.data.phantom.findings import SIGNS, add_findings
 from cxr_keras.errors import DataError
@@ -29,14 +30,12 @@ from cxr_keras.utils.files import (
 from cxr_keras.utils.threads import threaded_map
 
 VERSION = 1  # of the drawings: raise it when any pixel changes
-DEFAULT_COUNT = 256
-DEFAULT_SEED = 7
 MARKER = "PHANTOMS.txt"
 NOTICE = "These are phantoms (synthetic drawings): results on them say nothing about patients."
 
-# How many findings a film has: normal films, single and several findings.
+# How many findings a phantom has: normal phantoms, single and several findings.
 _FINDINGS_PER_FILM = (0.12, 0.28, 0.30, 0.20, 0.10)
-_FILMS_PER_PATIENT = (0.60, 0.25, 0.15)
+_IMAGES_PER_PATIENT = (0.60, 0.25, 0.15)
 _TEST_SHARE = 0.2  # of patients, in the official lists
 _TABLE_HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,"
@@ -46,8 +45,8 @@ _BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
 
 
 @dataclass(frozen=True)
-class Film:
-    """One phantom film before it is drawn: whose it is and what it shows."""
+class Phantom:
+    """One phantom before it is drawn: whose it is and what it shows."""
 
     patient: int
     follow_up: int
@@ -68,44 +67,46 @@ class Film:
         return decode(encode(self.findings)) or NO_FINDING
 
 
-def plan_films(count: int, seed: int) -> list[Film]:
-    """The first `count` films of the endless series that `seed` stands for.
+def plan_phantoms(count: int, seed: int) -> list[Phantom]:
+    """The first `count` phantoms of the endless series that `seed` stands for.
 
     Findings are dealt from shuffled decks of all 14, so every finding appears about equally
     often even in small sets.
     """
-    films: list[Film] = []
+    phantoms: list[Phantom] = []
     rng = np.random.default_rng([seed, 0])
     deck = _endless_deck(rng)
     patient = 0
-    while len(films) < count:
+    while len(phantoms) < count:
         patient += 1
         age, gender = int(rng.integers(18, 90)), str(rng.choice(["M", "F"]))
         in_test = bool(rng.random() < _TEST_SHARE)
-        for follow_up in range(1 + int(rng.choice(3, p=_FILMS_PER_PATIENT))):
+        for follow_up in range(1 + int(rng.choice(3, p=_IMAGES_PER_PATIENT))):
             number = int(rng.choice(5, p=_FINDINGS_PER_FILM))
             findings: set[str] = set()
             while len(findings) < number:
                 findings.add(next(deck))
             view = "AP" if rng.random() < 0.4 else "PA"
             dealt = tuple(sorted(findings))
-            films.append(Film(patient, follow_up, age + follow_up, gender, view, in_test, dealt))
-    return films[:count]
+            phantoms.append(
+                Phantom(patient, follow_up, age + follow_up, gender, view, in_test, dealt)
+            )
+    return phantoms[:count]
 
 
-def draw_film(film: Film, seed: int) -> tuple[np.ndarray, list[tuple[str, list[float]]]]:
-    """Draw one film: uint8 (1024, 1024), and a (finding, [x, y, w, h] in pixels) per outline."""
+def draw_phantom(phantom: Phantom, seed: int) -> tuple[np.ndarray, list[tuple[str, list[float]]]]:
+    """Draw one phantom: uint8 (1024, 1024), and a (finding, [x, y, w, h] in pixels) per outline."""
     chest = patient_chest(
-        np.random.default_rng([seed, 1, film.patient]),
-        np.random.default_rng([seed, 2, film.patient, film.follow_up]),
+        np.random.default_rng([seed, 1, phantom.patient]),
+        np.random.default_rng([seed, 2, phantom.patient, phantom.follow_up]),
     )
-    add_findings(chest, list(film.findings))
+    add_findings(chest, list(phantom.findings))
     boxes = [(name, box) for name, mask in chest.boxes for box in outline_boxes(mask)]
     return render(chest), boxes
 
 
 def outline_boxes(mask: Mask) -> list[list[float]]:
-    """[x, y, w, h] in film pixels around each connected part of a sign, largest part first."""
+    """[x, y, w, h] in phantom pixels around each connected part of a sign, largest part first."""
     from scipy import ndimage
 
     parts, number = ndimage.label(mask > 0.5)
@@ -125,9 +126,9 @@ def outline_boxes(mask: Mask) -> list[list[float]]:
 
 
 def write_phantoms(
-    folder: str | Path, *, count: int = DEFAULT_COUNT, seed: int = DEFAULT_SEED
+    folder: str | Path, *, count: int = PHANTOM_COUNT, seed: int = PHANTOM_SEED
 ) -> Path:
-    """Write `count` phantom films and their tables into a new folder, in NIH's layout.
+    """Write `count` phantoms and their tables into a new folder, in NIH's layout.
 
     The same count and seed give the same bytes. Writes `images/*.png` (1024×1024 grey),
     `Data_Entry_2017_v2020.csv`, `BBox_List_2017.csv`, `train_val_list.txt`, `test_list.txt`
@@ -147,7 +148,7 @@ def write_phantoms(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_folder(target) as temporary:
-            _write_films(temporary, plan_films(count, seed), seed)
+            _write_phantoms(temporary, plan_phantoms(count, seed), seed)
             if target.exists():
                 target.rmdir()
     except OSError as error:
@@ -160,12 +161,12 @@ def write_phantoms(
 
 def default_phantoms() -> Path:
     """The default phantoms in the user's cache, drawn on first use."""
-    key = f"v{VERSION}-{DEFAULT_COUNT}-seed{DEFAULT_SEED}"
+    key = f"v{VERSION}-{PHANTOM_COUNT}-seed{PHANTOM_SEED}"
     folder = cache_folder("phantoms") / key
 
     def write(temporary: Path) -> None:
-        notice(f"Drawing {DEFAULT_COUNT} phantom radiographs into {folder} (once).")
-        _write_films(temporary, plan_films(DEFAULT_COUNT, DEFAULT_SEED), DEFAULT_SEED)
+        notice(f"Drawing {PHANTOM_COUNT} phantom radiographs into {folder} (once).")
+        _write_phantoms(temporary, plan_phantoms(PHANTOM_COUNT, PHANTOM_SEED), PHANTOM_SEED)
 
     waiting = "Another process is drawing the phantoms; waiting for it."
     try:
@@ -186,23 +187,23 @@ def _endless_deck(rng: np.random.Generator) -> Iterator[str]:
         yield from (names[i] for i in rng.permutation(len(names)))
 
 
-def _write_films(folder: Path, films: list[Film], seed: int) -> None:
+def _write_phantoms(folder: Path, phantoms: list[Phantom], seed: int) -> None:
     (folder / "images").mkdir()
     table, boxes = [_TABLE_HEADER], [_BOX_HEADER]
     draw = partial(_draw_to_file, folder=folder / "images", seed=seed)
-    with progress_bar("Drawing phantoms", len(films)) as bar:
-        for film, film_boxes in zip(films, threaded_map(draw, films), strict=True):
+    with progress_bar("Drawing phantoms", len(phantoms)) as bar:
+        for phantom, phantom_boxes in zip(phantoms, threaded_map(draw, phantoms), strict=True):
             table.append(
-                f"{film.name},{film.labels},{film.follow_up},{film.patient},{film.age},"
-                f"{film.gender},{film.view},{SIZE},{SIZE},0.143,0.143"
+                f"{phantom.name},{phantom.labels},{phantom.follow_up},{phantom.patient},{phantom.age},"
+                f"{phantom.gender},{phantom.view},{SIZE},{SIZE},0.143,0.143"
             )
-            for label, (x, y, w, h) in film_boxes:
+            for label, (x, y, w, h) in phantom_boxes:
                 name = "Infiltrate" if label == "Infiltration" else label  # as NIH's list does
-                boxes.append(f"{film.name},{name},{x},{y},{w},{h}")
+                boxes.append(f"{phantom.name},{name},{x},{y},{w},{h}")
             bar.advance()
     lists = {
-        "train_val_list.txt": [film.name for film in films if not film.in_test_list],
-        "test_list.txt": [film.name for film in films if film.in_test_list],
+        "train_val_list.txt": [phantom.name for phantom in phantoms if not phantom.in_test_list],
+        "test_list.txt": [phantom.name for phantom in phantoms if phantom.in_test_list],
         "Data_Entry_2017_v2020.csv": table,
         "BBox_List_2017.csv": boxes,
         MARKER: [NOTICE, f"Drawn by cxr-keras phantoms v{VERSION}, seed {seed}."],
@@ -211,9 +212,9 @@ def _write_films(folder: Path, films: list[Film], seed: int) -> None:
         write_text(folder / name, "".join(line + "\n" for line in lines))
 
 
-def _draw_to_file(film: Film, folder: Path, seed: int) -> list[tuple[str, list[float]]]:
+def _draw_to_file(phantom: Phantom, folder: Path, seed: int) -> list[tuple[str, list[float]]]:
     from PIL import Image
 
-    pixels, boxes = draw_film(film, seed)
-    Image.fromarray(pixels).save(folder / film.name, compress_level=3)
+    pixels, boxes = draw_phantom(phantom, seed)
+    Image.fromarray(pixels).save(folder / phantom.name, compress_level=3)
     return boxes

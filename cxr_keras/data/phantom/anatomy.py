@@ -1,7 +1,7 @@
 """The healthy chest of a phantom: where its organs lie and what they attenuate.
 
 Everything is drawn on a `GRID`×`GRID` canvas in which x and y run from 0 to 1 (image left to
-right, top to bottom; the patient's right side is image left, as a film hangs). A film is a sum
+right, top to bottom; the patient's right side is image left, as an image hangs). An image is a sum
 of attenuations, bright where X-rays are stopped, as in a radiograph.
 """
 
@@ -34,7 +34,7 @@ def ellipse(x: float, y: float, rx: float, ry: float, width: float, angle: float
 
 
 def texture(rng: np.random.Generator, cells: int) -> np.ndarray:
-    """Smooth noise of unit variance with about `cells` blobs across the film."""
+    """Smooth noise of unit variance with about `cells` blobs across the image."""
     small = rng.standard_normal((cells, cells)).astype("float32")
     image = Image.fromarray(small).resize((GRID, GRID), Image.Resampling.BICUBIC)
     values = np.asarray(image)
@@ -70,7 +70,7 @@ class Lung:
 
 @dataclass
 class Chest:
-    """A patient's chest on one film, and what its findings have done to it.
+    """A patient's chest on one image, and what its findings have done to it.
 
     `extra` is attenuation that signs add (or take away), `markings` scales the vessels
     (0 hides them), `boxes` are the signs' outlines.
@@ -113,16 +113,16 @@ class Chest:
         return body * soft(floor + 0.06 - Y, 0.01)
 
 
-def patient_chest(patient: np.random.Generator, film: np.random.Generator) -> Chest:
-    """A healthy chest: build from the patient's generator, posture from the film's."""
-    breath = film.normal(0.0, 0.010)
-    centre = 0.5 + patient.normal(0.0, 0.008) + film.normal(0.0, 0.008)
+def patient_chest(patient: np.random.Generator, image: np.random.Generator) -> Chest:
+    """A healthy chest: build from the patient's generator, posture from the image's."""
+    breath = image.normal(0.0, 0.010)
+    centre = 0.5 + patient.normal(0.0, 0.008) + image.normal(0.0, 0.008)
     width, height = patient.normal(0.150, 0.006), patient.normal(0.385, 0.012)
     right_dome = 0.745 + patient.normal(0.0, 0.012) + breath
     right = Lung(-1, centre - 0.195, 0.47, width, height, right_dome)
     left = Lung(+1, centre + 0.200, 0.47, width * 0.97, height, right_dome + 0.022)
     return Chest(
-        rng=film,
+        rng=image,
         right=right,
         left=left,
         heart_width=patient.normal(0.112, 0.004),
@@ -181,22 +181,22 @@ def mediastinum(chest: Chest) -> np.ndarray:
 
 
 def render(chest: Chest) -> np.ndarray:
-    """The film: uint8 (1024, 1024), bright where the chest attenuates."""
+    """The image: uint8 (1024, 1024), bright where the chest attenuates."""
     rng = chest.rng
     lungs = chest.lung_mask()
     torso = soft(0.47 + 0.04 * soft(Y - 0.3, 0.1) - np.abs(X - chest.centre), 0.012)
     shoulders = soft(Y - 0.02 - 1.6 * np.maximum(np.abs(X - chest.centre) - 0.14, 0) ** 1.3, 0.02)
     body = torso * shoulders
     stomach = ellipse(chest.centre + 0.19, chest.left.dome_y + 0.085, 0.055, 0.032, 0.010)
-    film = chest.soft_tissue * body * (1.0 + 0.05 * (Y - 0.5)) - chest.aeration * lungs * body
-    film += ribs(chest) * body + clavicles_and_spine(chest) * body - 0.14 * stomach
-    film = np.maximum(film, 0.0) + (1.0 - 0.35 * film) * mediastinum(chest)
-    film += vessels(chest) * chest.markings * lungs + 0.018 * texture(rng, 24) * body
-    film = np.clip(film + chest.extra * body, 0.0, 1.15)
+    image = chest.soft_tissue * body * (1.0 + 0.05 * (Y - 0.5)) - chest.aeration * lungs * body
+    image += ribs(chest) * body + clavicles_and_spine(chest) * body - 0.14 * stomach
+    image = np.maximum(image, 0.0) + (1.0 - 0.35 * image) * mediastinum(chest)
+    image += vessels(chest) * chest.markings * lungs + 0.018 * texture(rng, 24) * body
+    image = np.clip(image + chest.extra * body, 0.0, 1.15)
     exposure, gamma = rng.normal(1.0, 0.06), rng.normal(1.0, 0.07)
-    film = 0.03 + 0.92 * exposure * np.power(film, gamma)
+    image = 0.03 + 0.92 * exposure * np.power(image, gamma)
     whole = np.asarray(
-        Image.fromarray(film.astype("float32")).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+        Image.fromarray(image.astype("float32")).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
     )
     grain = rng.standard_normal((SIZE, SIZE), dtype="float32") * rng.uniform(0.010, 0.025)
     return (np.clip(whole + grain, 0.0, 1.0) * 255.0 + 0.5).astype("uint8")

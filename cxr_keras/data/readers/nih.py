@@ -55,7 +55,7 @@ class Dataset:
 
     Attributes:
         root: the folder.
-        table: a row an image, sorted by "Image Index": NIH's columns, clean "Finding Labels",
+        table: one row per image, sorted by "Image Index": NIH's columns, clean "Finding Labels",
             and "path" (empty where the image is not on disk).
         lists: NIH's official lists that are there, "train_val" and "test" → image names.
         notices: what was wrong or missing, a sentence each.
@@ -159,7 +159,7 @@ def read_label_table(source: Path) -> tuple[pd.DataFrame, list[str]]:
 
 
 def read_boxes(folder: Path) -> pd.DataFrame:
-    """NIH's box list: columns Image Index, label, x, y, w, h in pixels of the 1024×1024 film."""
+    """NIH's box list: columns Image Index, label, x, y, w, h in pixels of the 1024×1024 image."""
     names = [IMAGE, "label", "x", "y", "w", "h"]
     source = folder / BOX_NAME
     if not source.is_file():

@@ -1,0 +1,205 @@
+"""Train, validation and test: into which split each chosen image goes. Pure pandas and numpy.
+
+The report's split: 20% of its 4,427 images for test, 20% of the rest for validation, which is
+2,832 / 709 / 886.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from cxr_keras.data.labels import LABELS, encode_cells
+from cxr_keras.data.options import SPLIT_METHODS, SplitMethod
+from cxr_keras.data.readers.nih import FINDING_LABELS, IMAGE, PATIENT, Dataset
+from cxr_keras.data.selection import CHOSEN_FOR
+from cxr_keras.errors import DataError
+
+TRAIN, VAL, TEST = "train", "val", "test"
+SPLITS = (TRAIN, VAL, TEST)
+TEST_SHARE = 0.2  # of the images
+VAL_SHARE = 0.2  # of the images that are not test
+
+
+def split_images(
+    chosen: pd.DataFrame, dataset: Dataset, *, method: SplitMethod, seed: int
+) -> tuple[pd.DataFrame, list[str]]:
+    """Put each chosen image into train, val or test.
+
+    Args:
+        chosen: what `selection.choose_images` gave.
+        dataset: for its official lists.
+        method: one of `SPLIT_METHODS`: "paper" (by image; a patient may have images in several
+            splits), "patient" (the same proportions; all images of a patient in one split) or
+            "official" (NIH's lists, validation cut from train_val by patient).
+        seed: of the split.
+
+    Returns:
+        The rows with a "split" column, and notices.
+
+    Raises:
+        DataError: an unknown method, no official lists, or a split without an image.
+    """
+    if method not in SPLIT_METHODS:
+        allowed = ", ".join(SPLIT_METHODS)
+        raise DataError(f"Unknown split method {method!r}. Choose one of: {allowed}.")
+    chosen, notices = _SPLITTERS[method](chosen, dataset, np.random.default_rng([seed, 1000]))
+    sizes = chosen["split"].value_counts()
+    empty = [name for name in SPLITS if not sizes.get(name)]
+    if empty:
+        raise DataError(
+            f"The {method} split of {len(chosen):,} images leaves {' and '.join(empty)} without "
+            "an image. Use more images, or another --split-method."
+        )
+    _check_promises(chosen, dataset, method)
+    return chosen, notices
+
+
+def _check_promises(split: pd.DataFrame, dataset: Dataset, method: SplitMethod) -> None:
+    """Stop if a split is not what its method promises; a bug here would void every result."""
+    broken = []
+    if split[IMAGE].duplicated().any():
+        broken.append("an image is in two splits")
+    shared = shared_patients(split)
+    if method == "patient" and any(shared.values()):
+        broken.append("a patient is in two splits")
+    if method == "official":
+        if shared[f"{TRAIN}/{VAL}"]:
+            broken.append("a patient is in train and val")
+        right = split[IMAGE].isin(dataset.lists["test"]) == (split["split"] == TEST)
+        if not right.all():
+            broken.append("an image is not where NIH's lists put it")
+    tests = int((split["split"] == TEST).sum())
+    if method == "paper" and tests != math.ceil(TEST_SHARE * len(split)):
+        broken.append("the test split has another size than 20%")
+    if broken:
+        raise DataError(
+            f"The {method} split is wrong: {'; '.join(broken)}. This is a bug; please "
+            "report it with the data folder's label table."
+        )
+
+
+def split_digest(manifest: pd.DataFrame) -> str:
+    """A digest of which image is in which split, whatever the pixels and labels."""
+    rows = manifest.sort_values(IMAGE)
+    text = "\n".join(rows[IMAGE] + " " + rows["split"])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def shared_patients(manifest: pd.DataFrame) -> dict[str, int]:
+    """How many patients each pair of splits shares, such as {"train/test": 12}."""
+    patients = {name: set(manifest.loc[manifest["split"] == name, PATIENT]) for name in SPLITS}
+    pairs = ((TRAIN, VAL), (TRAIN, TEST), (VAL, TEST))
+    return {f"{a}/{b}": len(patients[a] & patients[b]) for a, b in pairs}
+
+
+def shared_images(manifest: pd.DataFrame) -> int:
+    """How many images (by "digest") are in more than one split, under different names."""
+    known = manifest[manifest["digest"] != ""]
+    return int(known.groupby("digest")["split"].nunique().gt(1).sum())
+
+
+def describe_sizes(manifest: pd.DataFrame) -> str:
+    """The sizes of the splits for people: "2,832 train / 709 val / 886 test"."""
+    sizes = manifest["split"].value_counts()
+    return " / ".join(f"{sizes[name]:,} {name}" for name in SPLITS)
+
+
+def label_counts(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Images of each label in each split: 15 rows, columns train, val, test, all."""
+    truth = pd.DataFrame(encode_cells(manifest[FINDING_LABELS]), columns=list(LABELS))
+    counts = truth.groupby(manifest["split"].to_numpy()).sum().T
+    counts = counts.reindex(columns=list(SPLITS), fill_value=0).astype(int)
+    counts["all"] = counts.sum(axis=1)
+    return counts.rename_axis("label").reset_index()
+
+
+def _by_image(
+    chosen: pd.DataFrame, dataset: Dataset, rng: np.random.Generator
+) -> tuple[pd.DataFrame, list[str]]:
+    strata = chosen[CHOSEN_FOR].to_numpy()
+    split = np.full(len(chosen), TRAIN, dtype=object)
+    test = _stratified(strata, np.arange(len(chosen)), TEST_SHARE, rng)
+    split[test] = TEST
+    split[_stratified(strata, np.flatnonzero(split == TRAIN), VAL_SHARE, rng)] = VAL
+    return chosen.assign(split=split), []
+
+
+def _by_patient(
+    chosen: pd.DataFrame, dataset: Dataset, rng: np.random.Generator
+) -> tuple[pd.DataFrame, list[str]]:
+    test = math.ceil(TEST_SHARE * len(chosen))
+    val = math.ceil(VAL_SHARE * (len(chosen) - test))
+    sizes = {TRAIN: len(chosen) - test - val, VAL: val, TEST: test}
+    return chosen.assign(split=_deal_patients(chosen, sizes, rng)), []
+
+
+def _by_official_lists(
+    chosen: pd.DataFrame, dataset: Dataset, rng: np.random.Generator
+) -> tuple[pd.DataFrame, list[str]]:
+    if set(dataset.lists) != {"train_val", "test"}:
+        raise DataError(
+            f"The official split needs train_val_list.txt and test_list.txt in {dataset.root}. "
+            "Put NIH's lists there, or use --split-method patient."
+        )
+    in_test = chosen[IMAGE].isin(dataset.lists["test"])
+    in_train = chosen[IMAGE].isin(dataset.lists["train_val"]) & ~in_test
+    neither = int((~in_test & ~in_train).sum())
+    test, rest = chosen[in_test], chosen[in_train]
+    val = math.ceil(VAL_SHARE * len(rest))
+    dealt = rest.assign(split=_deal_patients(rest, {TRAIN: len(rest) - val, VAL: val}, rng))
+    notices = [f"{neither:,} images are on neither official list: left out."] if neither else []
+    both = pd.concat([dealt, test.assign(split=TEST)]).sort_values(IMAGE, ignore_index=True)
+    return both, notices
+
+
+Splitter = Callable[[pd.DataFrame, Dataset, np.random.Generator], tuple[pd.DataFrame, list[str]]]
+_SPLITTERS: dict[SplitMethod, Splitter] = {
+    "paper": _by_image,
+    "patient": _by_patient,
+    "official": _by_official_lists,
+}
+
+
+def _stratified(
+    strata: np.ndarray, rows: np.ndarray, share: float, rng: np.random.Generator
+) -> np.ndarray:
+    """⌈share × n⌉ of `rows`, each stratum giving its share by the largest remainder."""
+    wanted = math.ceil(share * len(rows))
+    names, place = np.unique(strata[rows].astype(str), return_inverse=True)
+    exact = np.bincount(place, minlength=len(names)) * (wanted / max(len(rows), 1))
+    quota = np.floor(exact).astype(int)
+    remainder = np.argsort(-(exact - quota), kind="stable")
+    quota[remainder[: wanted - quota.sum()]] += 1
+    picks = [rng.permutation(rows[place == i])[: quota[i]] for i in range(len(names))]
+    return np.concatenate(picks) if picks else np.zeros(0, dtype=int)
+
+
+def _deal_patients(
+    rows: pd.DataFrame, sizes: dict[str, int], rng: np.random.Generator
+) -> np.ndarray:
+    """Deal whole patients, most images first, to the split that lacks their labels most.
+
+    Iterative stratification after Sechidis et al. 2011 (https://doi.org/10.1007/978-3-642-23808-6_10),
+    with patients in place of single samples.
+    """
+    names = list(sizes)
+    codes, patients = pd.factorize(rows[PATIENT], sort=True)
+    counts = np.zeros((len(patients), len(LABELS) + 1))
+    np.add.at(counts[:, :-1], codes, encode_cells(rows[FINDING_LABELS]))
+    counts[:, -1] = np.bincount(codes, minlength=len(patients))
+    share = np.array([sizes[name] for name in names], dtype=float) / max(len(rows), 1)
+    target = share[:, None] * counts.sum(axis=0)
+    missing = target.copy()
+    dealt = np.zeros(len(patients), dtype=int)
+    for patient in sorted(rng.permutation(len(patients)), key=lambda p: -counts[p, -1]):
+        need = (missing / np.maximum(target, 1e-9)) @ counts[patient]
+        # a split that is full takes nobody while another has room
+        need[missing[:, -1] < counts[patient, -1] - 0.5] -= 1e6
+        dealt[patient] = int(np.argmax(need + 1e-9 * missing[:, -1]))
+        missing[dealt[patient]] -= counts[patient]
+    return np.array(names, dtype=object)[dealt[codes]]

@@ -1,0 +1,90 @@
+"""Keras's `fit` on the part of a network that trains, with this program's callbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+from cxr_keras.data.splits import TRAIN
+from cxr_keras.errors import RunError
+from cxr_keras.models.torch_kernels import native_kernels
+from cxr_keras.training.callbacks import EpochSeed, ProgressLog, StopOnNonFinite
+from cxr_keras.training.checkpoint import Recorder
+from cxr_keras.training.config import TrainConfig
+from cxr_keras.training.epoch_metrics import EpochMetrics
+from cxr_keras.training.feature_cache import TrainedPart
+from cxr_keras.training.losses import get_loss
+from cxr_keras.training.optimizers import adam
+from cxr_keras.utils.console import notice, progress_bar
+
+
+def fit(
+    part: TrainedPart,
+    config: TrainConfig,
+    recorder: Recorder,
+    callbacks: Sequence[keras.callbacks.Callback],
+    *,
+    resume: bool,
+) -> None:
+    """Train in place and leave the best weights in the network.
+
+    The network itself is never compiled, so its file names no optimizer.
+    """
+    model, batches = part.logits, part.batches
+    model.compile(
+        optimizer=_optimizer(config),
+        loss=get_loss(config.loss, part.splits[TRAIN].truth),
+        metrics=[EpochMetrics()],
+    )
+    done = 0
+    if resume and recorder.checkpoint_file.exists():
+        done = recorder.restore_checkpoint(model)
+        notice(f"Resuming after epoch {done} of {config.epochs}.")
+    if done < config.epochs:
+        title, guard = f"Training {config.model}", StopOnNonFinite()
+        steps = (config.epochs - done) * len(batches)
+        with progress_bar(title, steps) as bar, native_kernels(model):
+            model.fit(
+                batches,
+                validation_data=part.validation,
+                epochs=config.epochs,
+                initial_epoch=done,
+                shuffle=False,
+                verbose=0,
+                callbacks=[
+                    EpochSeed(batches, config.seed),
+                    guard,
+                    recorder,
+                    ProgressLog(bar, config.epochs),
+                    *callbacks,
+                ],
+            )
+        if guard.epoch is not None:
+            _say_diverged(guard.epoch, config, recorder)
+    if not recorder.best:
+        raise RunError(
+            f"No epoch of {config.run_folder} ended with a finite loss. Start again with "
+            "--overwrite and a lower --lr."
+        )
+    recorder.restore_best(model)
+
+
+def _optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
+    """Adam, with loss scaling for float16, whose small gradients would vanish."""
+    optimizer = adam(config.lr)
+    if config.precision == "mixed_float16":
+        # Keras adds it by the model's own policy, which the trained part of a network has not
+        return keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
+
+
+def _say_diverged(epoch: int, config: TrainConfig, recorder: Recorder) -> None:
+    """Say that the loss became NaN or infinite; stop here if there is no epoch to keep."""
+    text = (
+        f"The loss became NaN or infinite in epoch {epoch}, so training stops. "
+        f"Try --lr {config.lr / 10:g} (it was {config.lr:g})"
+    )
+    if not recorder.best:
+        raise RunError(f"{text}, with --overwrite; no epoch was finished before it.")
+    notice(f"{text}. The best epoch before it is kept.")

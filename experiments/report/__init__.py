@@ -1,0 +1,1 @@
+"""The report made again: its runs, tables, figures and page."""

@@ -1,0 +1,184 @@
+"""How the grid is run: each run in a process of its own, resumable.
+
+A network that takes all memory, or crashes in native code, ends its own process and not the grid.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cxr_keras import CxrError
+from cxr_keras.utils.console import duration, notice, print_notices
+from cxr_keras.utils.files import write_text
+from cxr_keras.utils.memory import keep_freed_memory
+from report.grid import Plan, expected_cost
+
+RUN, MODEL = "run.json", "model.keras"  # in a run folder
+FAILED = "failed.json"  # run → why, beside the run folders
+
+Trainer = Callable[[Plan, Path, Path], None]
+
+
+def run_grid(
+    plans: Sequence[Plan],
+    data: Path,
+    folder: Path,
+    *,
+    keep_models: bool = True,
+    trainer: Trainer | None = None,
+) -> dict[str, str]:
+    """Run what is not done, resume what was interrupted, go on past what fails.
+
+    Args:
+        plans: in order.
+        data: a folder in NIH's layout.
+        folder: where the run folders lie.
+        keep_models: leave each model.keras (up to 560 MB) in its run folder.
+        trainer: makes one run; by default `train_apart`.
+
+    Returns:
+        Run → a sentence, for those that failed; also written to failed.json in `folder`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    failed = read_json(folder / FAILED)
+    here = {plan.name for plan in plans}
+    clock = _Clock(plans)
+    for number, plan in enumerate(plans, 1):
+        notice(f"{clock.bar(number - 1)}\n[{number}/{len(plans)}] {plan.table}: {plan.title}")
+        begun, seconds = time.monotonic(), None
+        try:
+            if is_done(plan, data, folder):
+                notice(f"{plan.name} is done: skipped.")
+            else:
+                (trainer or train_apart)(plan, data, folder)
+                seconds = time.monotonic() - begun
+            if not keep_models:
+                (folder / plan.name / MODEL).unlink(missing_ok=True)
+            failed.pop(plan.name, None)
+        except Exception as error:  # whatever it was, the other runs go on
+            failed[plan.name] = str(error) or type(error).__name__
+            notice(f"{plan.name} failed: {failed[plan.name]}")
+        clock.passed(plan, seconds)
+        write_json(folder / FAILED, failed)
+    notice(clock.bar(len(plans)))
+    return {name: why for name, why in failed.items() if name in here}
+
+
+def is_done(plan: Plan, data: Path, folder: Path) -> bool:
+    """Whether the run is finished with these very settings.
+
+    Raises:
+        CxrError: a run of this name was made with others.
+    """
+    info = read_json(folder / plan.name / RUN)
+    if not info:
+        return False
+    wanted = {"model": plan.model, "data": str(data)} | plan.settings
+    wanted["split"] = wanted.pop("split_method")  # its name in run.json
+    old = info.get("settings", {})
+    changed = [f"{k} {old.get(k)!r} → {v!r}" for k, v in wanted.items() if old.get(k) != v]
+    if changed:
+        raise CxrError(
+            f"{folder / plan.name} holds a run with other settings ({', '.join(changed)}). "
+            "Give another --out, or remove that folder."
+        )
+    return info.get("status") == "done"
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """What a JSON file holds, empty where there is none."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Write it whole or not at all."""
+    write_text(file, json.dumps(content, indent=1) + "\n")
+
+
+def train_apart(plan: Plan, data: Path, folder: Path) -> None:
+    """Train one plan in a process of its own, resuming what is there.
+
+    Raises:
+        CxrError: it failed or was killed.
+    """
+    # "spawn" starts bare: a forked process could not use a GPU that its parent has touched
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_train, args=(sender, plan, str(data), str(folder)))
+    child.start()
+    sender.close()
+    try:
+        error = receiver.recv()
+    except EOFError:
+        child.join()
+        error = f"Its process ended with {child.exitcode} and said nothing."
+        if child.exitcode == -9:
+            error = "It was killed (signal 9): most likely this machine has too little memory."
+    finally:
+        child.terminate()
+        child.join()
+    if error:
+        raise CxrError(error)
+
+
+def _train(answer: Any, plan: Plan, data: str, folder: str) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    print_notices()
+    keep_freed_memory()
+    from cxr_keras import train
+
+    try:
+        train(plan.model, data, resume=True, name=plan.name, folder=folder, **plan.settings)
+        answer.send("")
+    except CxrError as error:
+        answer.send(str(error))
+    except KeyboardInterrupt:
+        pass  # the grid was told, too
+    except Exception as error:
+        traceback.print_exc()
+        answer.send(f"{type(error).__name__}: {str(error).strip() or 'no message'}")
+
+
+def _end_with_parent() -> None:
+    """A run whose grid was killed must not go on beside the one that resumes it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+class _Clock:
+    """Share of the grid that is done, by expected cost, and the time left."""
+
+    WIDTH = 24
+
+    def __init__(self, plans: Sequence[Plan]):
+        self.runs = len(plans)
+        self.left = sum(map(expected_cost, plans))
+        self.passed_cost = self.timed_cost = self.seconds = 0.0
+        self.total = self.left
+
+    def passed(self, plan: Plan, seconds: float | None) -> None:
+        """One run is over; `seconds` is None where it was skipped or failed."""
+        cost = expected_cost(plan)
+        self.passed_cost += cost
+        self.left -= cost
+        if seconds is not None:
+            self.timed_cost += cost
+            self.seconds += seconds
+
+    def bar(self, done: int) -> str:
+        """The bar as a line of text: training draws its own live one below it."""
+        filled = round(self.WIDTH * self.passed_cost / self.total) if self.total else self.WIDTH
+        text = f"Grid {'█' * filled}{'░' * (self.WIDTH - filled)} {done}/{self.runs} runs"
+        if self.left > 0.5 and self.timed_cost:
+            return f"{text}, about {duration(self.left * self.seconds / self.timed_cost)} left"
+        return text if self.left <= 0.5 else f"{text}, time left known after the first"

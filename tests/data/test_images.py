@@ -1,0 +1,201 @@
+import io
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr_keras.data.images import find_image_files, read_image
+from cxr_keras.errors import ImageError
+
+GRADIENT = np.tile(np.linspace(0, 255, 320).astype("uint8"), (300, 1))
+
+
+def reference(pixels):
+    """A slow, plain reading: shorter side to 256, centre kept."""
+    image = Image.fromarray(pixels)
+    width, height = image.size
+    scale = 256 / min(width, height)
+    image = image.resize((int(width * scale), int(height * scale)), Image.Resampling.BILINEAR)
+    array = np.asarray(image)
+    top, left = (array.shape[0] - 256) // 2, (array.shape[1] - 256) // 2
+    return array[top : top + 256, left : left + 256]
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P"])
+def test_every_8_bit_png_mode_reads_as_the_same_grey(tmp_path, mode):
+    path = tmp_path / "image.png"
+    Image.fromarray(GRADIENT).convert(mode).save(path)
+    image = read_image(path)
+    assert image.dtype == np.uint8
+    assert image.shape == (256, 256)
+    np.testing.assert_allclose(image.astype(int), reference(GRADIENT).astype(int), atol=1)
+
+
+def test_one_bit_png_is_black_and_white(tmp_path):
+    path = tmp_path / "image.png"
+    bits = np.zeros((256, 256), "uint8")
+    bits[:, 128:] = 255
+    Image.fromarray(bits).convert("1").save(path)
+    np.testing.assert_array_equal(read_image(path), bits)
+
+
+@pytest.mark.parametrize(("bits", "white"), [(8, 255), (12, 4095), (16, 65535)])
+def test_deep_png_is_scaled_from_the_depth_that_holds_it(tmp_path, bits, white):
+    path = tmp_path / "deep.png"
+    values = np.tile(np.linspace(0, white, 256).round().astype("uint16"), (256, 1))
+    Image.fromarray(values).save(path)
+    with Image.open(path) as image:
+        assert image.mode.startswith("I")
+    image = read_image(path).astype(int)
+    np.testing.assert_allclose(image, values.astype(float) * 255 / white, atol=0.51)
+
+
+def test_transparency_lies_over_black(tmp_path):
+    path = tmp_path / "image.png"
+    rgba = np.full((256, 256, 4), 200, "uint8")
+    rgba[:, :, 3] = 0
+    rgba[:128, :, 3] = 255
+    Image.fromarray(rgba, "RGBA").save(path)
+    image = read_image(path)
+    assert (image[:128] == 200).all()
+    assert (image[128:] == 0).all()
+
+
+def test_jpeg_orientation_is_applied(tmp_path):
+    upright = np.zeros((256, 256), "uint8")
+    upright[:128] = 220
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored turned by 90° anticlockwise: turn it clockwise to see it upright
+    path = tmp_path / "image.jpg"
+    Image.fromarray(np.rot90(upright).copy()).save(path, exif=exif, quality=95)
+    np.testing.assert_allclose(read_image(path).astype(int), upright.astype(int), atol=12)
+
+
+def test_cmyk_jpeg_reads(tmp_path):
+    path = tmp_path / "image.jpg"
+    Image.fromarray(GRADIENT).convert("RGB").convert("CMYK").save(path, quality=95)
+    image = read_image(path).astype(int)
+    assert abs(image - reference(GRADIENT)).mean() < 4
+
+
+def assert_plain_reading(path):
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(read_image(path), reference(np.asarray(image.convert("L"))))
+
+
+def test_a_large_image_is_read_as_by_plain_pillow(phantoms):
+    path = sorted((phantoms / "images").iterdir())[0]
+    with Image.open(path) as image:
+        assert min(image.size) >= 1024
+    assert_plain_reading(path)
+
+
+def test_a_image_without_contrast_is_read(tmp_path):
+    Image.new("L", (700, 600), 77).save(tmp_path / "flat.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "flat.png"), np.full((256, 256), 77))
+
+
+def test_real_images_are_read_as_by_plain_pillow(sample):
+    for path in sorted((sample / "images").iterdir())[:5]:
+        assert_plain_reading(path)
+
+
+@pytest.mark.parametrize("text_after", [b"", b"An image\x00of the chest"])
+def test_pixels_in_many_png_chunks_read_as_in_one(tmp_path, text_after):
+    pixels = np.random.default_rng(3).integers(0, 256, (256, 256), "uint8")
+    raw = b"".join(b"\x00" + row.tobytes() for row in pixels)
+    data = zlib.compress(raw)
+    pieces = [data[start : start + 1000] for start in range(0, len(data), 1000)]
+    assert len(pieces) > 50
+    header = struct.pack(">IIBBBBB", 256, 256, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"gAMA", struct.pack(">I", 45455))]
+    chunks += [(b"IDAT", piece) for piece in pieces]
+    chunks += [(b"tEXt", text_after)] * bool(text_after) + [(b"IEND", b"")]
+    path = tmp_path / "image.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks))
+    np.testing.assert_array_equal(read_image(path), pixels)
+
+
+def chunk(kind, content):
+    checksum = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + checksum
+
+
+def test_real_images_that_are_rgba_read_as_grey(sample):
+    found = 0
+    for path in sorted((sample / "images").iterdir()):
+        with Image.open(path) as image:
+            if image.mode != "RGBA":
+                continue
+        found += 1
+        assert_plain_reading(path)
+    assert found
+
+
+def png_bytes(pixels=GRADIENT):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "the file is empty"),
+        (b"not an image at all", "not a PNG or JPEG"),
+        (png_bytes()[:-60], "cannot be decoded"),
+        (b"\0" * 128 + b"DICM" + b"\0" * 40, "DICOM"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_reason(tmp_path, content, says):
+    path = tmp_path / "bad.png"
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=says) as caught:
+        read_image(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_are_image_errors(tmp_path):
+    with pytest.raises(ImageError, match="no such file"):
+        read_image(tmp_path / "none.png")
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        read_image(tmp_path)
+
+
+def test_the_content_counts_not_the_name(tmp_path):
+    path = tmp_path / "image.jpg"
+    path.write_bytes(png_bytes())
+    assert read_image(path).shape == (256, 256)
+
+
+def test_an_animation_is_refused(tmp_path):
+    path = tmp_path / "image.png"
+    frames = [Image.fromarray(GRADIENT), Image.fromarray(GRADIENT[::-1].copy())]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    with pytest.raises(ImageError, match="animation of 2 frames"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("width", [9_000, 10_000, 20_000])  # Pillow itself: silent, warns, refuses
+@pytest.mark.parametrize("action", ["ignore", "error"])
+def test_more_than_80_megapixels_are_refused_without_decoding(tmp_path, width, action):
+    path = tmp_path / "huge.png"
+    Image.new("1", (width, 9_500)).save(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter(action)
+        with pytest.raises(ImageError, match=r"huge\.png: .*more than 80 megapixels; scale it"):
+            read_image(path)
+
+
+def test_find_image_files_is_recursive_sorted_and_skips_hidden(tmp_path):
+    for name in ("b.PNG", "a/z.jpg", "a/.hidden.png", ".git/x.png", "notes.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    assert [str(p.relative_to(tmp_path)) for p in find_image_files(tmp_path)] == [
+        "a/z.jpg",
+        "b.PNG",
+    ]

@@ -1,0 +1,65 @@
+"""Torch's kernels compute what the layers they stand for compute."""
+
+import keras
+import numpy as np
+import pytest
+
+from cxr_keras import build_model
+from cxr_keras.errors import CxrError
+from cxr_keras.models.torch_kernels import SWITCH, kernels_enabled, native_kernels
+
+
+def pixels(count=3):
+    return np.random.default_rng(0).integers(0, 256, (count, 256, 256, 1), dtype="uint8")
+
+
+def numbers(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+
+def steps(name, count, *, native):
+    keras.utils.set_random_seed(1)
+    model = build_model(name)
+    trainer = keras.Model(model.input, model.get_layer("logits").output)
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    trainer.compile(optimizer=keras.optimizers.SGD(0.01), loss=loss)
+    truth = np.random.default_rng(2).integers(0, 2, (4, 15)).astype("float32")
+    if native:
+        with native_kernels(trainer):
+            losses = [float(trainer.train_on_batch(pixels(4), truth)) for _ in range(count)]
+            outputs = numbers(trainer(pixels(4)))
+    else:
+        losses = [float(trainer.train_on_batch(pixels(4), truth)) for _ in range(count)]
+        outputs = numbers(trainer(pixels(4)))
+    return losses, outputs, [numbers(weight.value) for weight in trainer.weights]
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet_custom", pytest.param("densenet_custom", marks=pytest.mark.slow)]
+)
+def test_native_kernels_trains_as_keras_own_does(name):
+    ours, theirs = steps(name, 2, native=True), steps(name, 2, native=False)
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-4)
+    np.testing.assert_allclose(ours[1], theirs[1], atol=1e-3)
+    for a, b in zip(ours[2], theirs[2], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_native_kernels_is_put_back_and_leaves_no_trace():
+    model = build_model("resnet_custom")
+    before = model.get_config()
+    with native_kernels(model):
+        assert model.get_config() == before
+    assert all("call" not in vars(layer) for layer in model.layers)
+
+
+def test_they_are_on_unless_switched_off(monkeypatch):
+    monkeypatch.delenv(SWITCH, raising=False)
+    assert kernels_enabled()
+    monkeypatch.setenv(SWITCH, "off")
+    model = build_model("resnet_custom")
+    with native_kernels(model):
+        assert all("call" not in vars(layer) for layer in model.layers)
+    monkeypatch.setenv(SWITCH, "maybe")
+    with pytest.raises(CxrError, match=r"is on or off\. Received: 'maybe'"):
+        kernels_enabled()

@@ -1,0 +1,289 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxr_keras import load_model, predict, train
+from cxr_keras.data.images import read_image
+from cxr_keras.data.labels import LABELS
+from cxr_keras.errors import CxrError, ModelError, RunError
+from cxr_keras.evaluation.evaluation import evaluate
+from cxr_keras.runs import model_file
+
+RUN_FILES = {
+    "model.keras",
+    "history.csv",
+    "predictions.csv",
+    "predictions_val.csv",
+    "metrics.csv",
+    "samplewise.csv",
+    "cooccurrence.csv",
+    "subgroups.csv",
+    "reliability.csv",
+    "reliability.png",
+    "run.json",
+    "loss.png",
+}
+
+
+def history_without_seconds(folder):
+    return pd.read_csv(folder / "history.csv").drop(columns="seconds")
+
+
+def weights_of(folder):
+    return [np.asarray(weight) for weight in load_model(folder).get_weights()]
+
+
+def assert_same_run(a, b):
+    pd.testing.assert_frame_equal(history_without_seconds(a), history_without_seconds(b))
+    for first, second in zip(weights_of(a), weights_of(b), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_the_run_folder_holds_what_the_readme_says(run):
+    assert {path.name for path in run.folder.iterdir()} == RUN_FILES
+    assert run.folder.name == "tiny_test_net-ep3-lr0.002"
+    history = pd.read_csv(run.folder / "history.csv")
+    assert history["epoch"].tolist() == [1, 2, 3]
+    assert {"loss", "val_loss", "precision", "recall", "auc", "seconds"} <= set(history)
+    info = json.loads((run.folder / "run.json").read_text())
+    assert info["status"] == "done"
+    assert info["settings"]["lr"] == 0.002
+    assert "say nothing about patients" in info["notice"]
+    assert (run.folder / "loss.png").read_bytes().startswith(b"\x89PNG")
+    predictions = pd.read_csv(run.folder / "predictions.csv")
+    assert len(predictions) == info["data"]["sizes"]["test"]
+    assert set(predictions["split"]) == {"test"}
+    assert list(predictions.columns[-30:]) == [
+        f"{kind}_{label}" for kind in ("prob", "true") for label in LABELS
+    ]
+    validation = pd.read_csv(run.folder / "predictions_val.csv")
+    assert len(validation) == info["data"]["sizes"]["val"]
+    assert list(validation) == list(predictions)
+
+
+def test_the_kept_weights_are_those_of_the_best_validation_loss(run, phantoms):
+    history = pd.read_csv(run.folder / "history.csv")
+    result = evaluate(run.folder, split="val", out=run.folder.parent / "val")
+    assert result.loss == pytest.approx(history["val_loss"].min(), abs=1e-5)
+    assert run.info["best_epoch"] == history["val_loss"].idxmin() + 1
+
+
+def test_the_same_seed_gives_the_same_history_and_weights(run, phantoms, tiny_model, tmp_path):
+    again = train(tiny_model, phantoms, epochs=3, lr=0.002, folder=str(tmp_path))
+    assert_same_run(run.folder, again.folder)
+    other = train(tiny_model, phantoms, epochs=3, lr=0.002, folder=str(tmp_path), name="b", seed=1)
+    assert not history_without_seconds(run.folder).equals(history_without_seconds(other.folder))
+
+
+def test_an_existing_run_folder_is_refused_unless_told(run, phantoms, tiny_model):
+    options = {"epochs": 3, "lr": 0.002, "folder": str(run.folder.parent)}
+    with pytest.raises(RunError, match="--resume to go on with it, --overwrite"):
+        train(tiny_model, phantoms, **options)
+    with pytest.raises(RunError, match="is finished"):
+        train(tiny_model, phantoms, resume=True, **options)
+    with pytest.raises(RunError, match="exclude each other"):
+        train(tiny_model, phantoms, resume=True, overwrite=True, **options)
+    assert {path.name for path in run.folder.iterdir()} == RUN_FILES
+
+
+def test_overwrite_deletes_run_folders_only(phantoms, tiny_model, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    with pytest.raises(RunError, match="is no run folder"):
+        train(tiny_model, phantoms, epochs=1, folder=str(tmp_path), name="mine", overwrite=True)
+    assert (tmp_path / "mine" / "notes.txt").exists()
+
+
+SCRIPT = """
+import logging, sys
+import keras
+from cxr_keras import train, register_model
+
+@register_model(source="the tests")
+def tiny_test_net(x):
+    x = keras.layers.Conv2D(6, 7, strides=8, name="conv1")(x)
+    x = keras.layers.BatchNormalization(name="conv1_bn")(x)
+    x = keras.layers.ReLU(name="conv1_relu")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.layers.Dropout(0.2, name="dropout")(x)
+
+logging.basicConfig(level=logging.INFO)
+train("tiny_test_net", {data!r}, epochs=12, lr=0.002, folder={folder!r}, checkpoint_every=1,
+      resume="resume" in sys.argv)
+"""
+
+
+def script(data, folder):
+    return SCRIPT.format(data=str(data), folder=str(folder))
+
+
+@pytest.fixture(scope="module")
+def whole(phantoms, tmp_path_factory):
+    """The run folder of SCRIPT when nothing stops it."""
+    folder = tmp_path_factory.mktemp("whole")
+    code = script(phantoms, folder)
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    return folder / "tiny_test_net-ep12-lr0.002"
+
+
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
+def test_a_stopped_run_resumes_to_the_same_history_and_weights(phantoms, whole, tmp_path, how):
+    command = [sys.executable, "-c", script(phantoms, tmp_path)]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(
+        command,
+        stdout=quiet,
+        stderr=quiet,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell may ignore it
+    )
+    folder = tmp_path / whole.name
+    deadline = time.monotonic() + 60
+    while not (folder / "checkpoint.npz").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(how)
+    assert process.wait(timeout=20) != 0
+    assert (folder / "checkpoint.npz").exists()
+    assert not (folder / "model.keras").exists()
+    command.append("resume")
+    result = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "Resuming after epoch" in result.stderr
+    assert_same_run(whole, folder)
+    leftovers = {path.name for path in folder.iterdir()} - RUN_FILES
+    assert all(name.endswith(".tmp") for name in leftovers)
+
+
+@pytest.mark.parametrize(
+    "precision", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)]
+)
+def test_mixed_precision_trains_and_its_file_gives_float32(
+    tiny_model, phantoms, tmp_path, precision
+):
+    import keras
+
+    run = train(tiny_model, phantoms, epochs=2, precision=precision, folder=str(tmp_path))
+    assert run.history["loss"].notna().all()
+    assert keras.config.dtype_policy().name == "float32"
+    model = load_model(run.folder)
+    assert model.get_layer("conv1").compute_dtype == precision.removeprefix("mixed_")
+    assert {str(w.dtype) for w in model.get_layer("conv1").weights} == {"float32"}
+    assert str(model.output.dtype) == "float32"
+
+
+def test_resume_with_other_settings_is_refused(phantoms, tiny_model, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "run.json").write_text(
+        json.dumps({"status": "running", "settings": {"lr": 0.1, "epochs": 2}})
+    )
+    with pytest.raises(RunError, match=r"lr 0\.1 → 0\.002"):
+        train(tiny_model, phantoms, lr=0.002, folder=str(tmp_path), name="run", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"epochs": 0}, "epochs must be 1 or more. Received: 0"),
+        ({"lr": 0.0}, "learning rate must be above 0"),
+        ({"batch_size": -1}, "batch_size must be 1 or more"),
+        ({"seed": -1}, "seed must be 0 or more"),
+    ],
+)
+def test_wrong_settings_are_one_sentence(tiny_model, phantoms, settings, says):
+    with pytest.raises(CxrError, match=says):
+        train(tiny_model, phantoms, **settings)
+
+
+def test_an_unknown_network_leaves_no_folder(phantoms, tmp_path):
+    with pytest.raises(ModelError, match=r"Choose one of: .*alexnet_custom"):
+        train("alexnet_costum", phantoms, folder=str(tmp_path / "runs"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_card_says_what_the_network_is(run):
+    card = model_file.read_card(run.folder)
+    assert card.labels == LABELS
+    assert card.thresholds == tuple(run.info["thresholds"].values())
+    assert card.data["phantoms"] is True
+    assert card.data["fingerprint"] == run.info["data"]["fingerprint"]
+    assert card.settings["seed"] == 42
+    assert "phantoms" in card.notice
+
+
+def test_predict_keeps_the_order_and_agrees_with_the_network(run, phantoms, tmp_path):
+    images = sorted((phantoms / "images").iterdir())
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"junk")
+    rows = predict(run.folder, [images[5], bad, phantoms / "images"])
+    assert [row.path for row in rows] == [images[5], bad, *images]
+    assert rows[1].error.startswith(f"{bad}: not a PNG or JPEG")
+    assert rows[1].probabilities == {}
+    model = load_model(run.folder)
+    for row, image in ((rows[0], images[5]), (rows[2], images[0]), (rows[-1], images[-1])):
+        expected = model.predict_on_batch(read_image(image)[None, ..., None])[0]
+        np.testing.assert_allclose(list(row.probabilities.values()), expected, atol=1e-6)
+        limits = run.info["thresholds"]
+        called = {label for label, p in row.probabilities.items() if p >= limits[label]}
+        assert set(row.findings) == called
+    from_file = predict(run.folder / "model.keras", [images[5]])
+    assert from_file[0].probabilities == pytest.approx(rows[0].probabilities, abs=1e-6)
+
+
+def test_heatmaps_are_written_for_what_is_called(run, phantoms, tmp_path):
+    image = sorted((phantoms / "images").iterdir())[0]
+    row = predict(run.folder, [image], heatmaps=tmp_path)[0]
+    labels = row.findings or (max(row.probabilities, key=row.probabilities.get),)
+    expected = {f"{image.stem}.{label.replace(' ', '_')}.png" for label in labels}
+    assert {path.name for path in tmp_path.iterdir()} == expected
+
+
+def test_grad_cam_finds_the_only_bright_spot():
+    """A network that answers to brightness is explained by the place that is bright."""
+    import keras
+
+    from cxr_keras.inference.grad_cam import grad_cam
+    from cxr_keras.models import blocks
+
+    pixels, x = blocks.input_stem()
+    x = keras.layers.Conv2D(1, 8, strides=8, kernel_initializer="ones", name="conv1")(x)
+    x = keras.layers.ReLU(name="conv1_relu")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    model = keras.Model(pixels, blocks.sigmoid_head(x, 15))
+    logits = model.get_layer("logits")
+    logits.set_weights([np.ones_like(logits.get_weights()[0]), logits.get_weights()[1]])
+    image = np.zeros((256, 256), "uint8")
+    image[150:180, 60:90] = 255
+    heat = grad_cam(model, image, [0])[0]
+    assert heat.shape == (256, 256)
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    assert 145 <= row <= 185
+    assert 55 <= column <= 95
+    assert heat.max() == pytest.approx(1.0, abs=0.01)
+    assert heat[16:120].max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"junk", "not a .keras file"), (b"PK\x03\x04" + b"\0" * 50, "not a .keras file")],
+)
+def test_a_file_that_is_no_model_is_refused(tmp_path, phantoms, content, says):
+    path = tmp_path / "model.keras"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=says):
+        predict(path, [phantoms / "images"])
+
+
+def test_paths_that_hold_nothing_are_refused(run, tmp_path):
+    with pytest.raises(CxrError, match="There is no file or folder"):
+        predict(run.folder, [tmp_path / "none"])
+    with pytest.raises(CxrError, match="No PNG or JPEG image in"):
+        predict(run.folder, [tmp_path])
+    with pytest.raises(ModelError, match="There is no model file"):
+        predict(tmp_path, [tmp_path])
