@@ -24,9 +24,9 @@ from cxr_keras.evaluation.predictions import columns_of
 from cxr_keras.inference.forward import forward_split
 from cxr_keras.metrics import per_label
 from cxr_keras.metrics.thresholds import choose_thresholds
-from cxr_keras.models.custom import with_logits
 from cxr_keras.models.freezing import count_trainable, freeze
 from cxr_keras.models.registry import RANDOM, build_model, get_spec
+from cxr_keras.models.user_built import with_logits
 from cxr_keras.runs import model_file, run_folder
 from cxr_keras.runs.card import Card
 from cxr_keras.runs.run_folder import (
