@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.places import SHARED
+from helpers.processes import cxr
 from PIL import Image
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -84,6 +85,12 @@ def run(phantoms: Path, tiny_model: str, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture
+def copy(run, tmp_path: Path) -> Path:
+    """A copy of `run` that a test may change."""
+    return shutil.copytree(run.folder, tmp_path / "copy")
+
+
+@pytest.fixture
 def make_folder(tmp_path: Path) -> Callable[..., Path]:
     """Writes a data folder in NIH's layout from (name, labels, patient) rows."""
 
@@ -108,21 +115,7 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def run_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `python -m cxr_keras …` as a process of its own."""
-
-    def run(
-        *args: object, cwd: Path | None = None, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "cxr_keras", *map(str, args)],
-            capture_output=True,
-            text=True,
-            cwd=cwd,
-            env=os.environ | environment,
-            timeout=170,
-            check=False,
-        )
-
-    return run
+    return cxr
 
 
 @pytest.fixture

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from cxr_keras.errors import DataError
+from cxr_keras.errors import CxrError
 
 
 def refusal(function: Callable[..., object], *args: object, **options: object) -> str:
-    with pytest.raises(DataError) as caught:
+    """The sentence of the error that the call must end in."""
+    with pytest.raises(CxrError) as caught:
         function(*args, **options)
     return str(caught.value)

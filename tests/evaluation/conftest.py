@@ -1,0 +1,12 @@
+"""Runs to compare and to average."""
+
+import pytest
+
+from cxr_keras import train
+
+
+@pytest.fixture(scope="session")
+def second(phantoms, tiny_model, tmp_path_factory):
+    """A run on the same split as `run`, with another learning rate."""
+    folder = str(tmp_path_factory.mktemp("second"))
+    return train(tiny_model, phantoms, epochs=2, lr=0.01, folder=folder)
