@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import http.server
@@ -26,10 +27,9 @@ from helpers.places import SHARED
 
 from cxr_keras.data.download import fetch as module
 from cxr_keras.data.download.archives import extract_archive
-from cxr_keras.data.download.fetch import fetch
+from cxr_keras.data.download.label_files import LABEL_FILES, LabelFile
 from cxr_keras.data.download.nih import (
     ARCHIVES,
-    METADATA,
     Archive,
     download,
     parse_archives,
@@ -41,6 +41,7 @@ CONTENT = random.Random(1).randbytes(3_000_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 QUICK = (0.01, 0.01, 0.01)
+fetch = functools.partial(module.fetch, size=len(CONTENT), md5=MD5)
 
 
 class Mirror(http.server.ThreadingHTTPServer):
@@ -160,17 +161,10 @@ def test_a_file_is_fetched_once(mirror, target):
     target = target.parent / "new" / "folder" / target.name
     for _ in range(2):
         assert fetch(f"{mirror.url}/file", target, size=len(CONTENT), md5=MD5) == target
-    fetch(f"{mirror.url}/file", target, sha256_prefix=SHA256[:8].upper())
+    fetch(f"{mirror.url}/file", target, md5=MD5.upper())
     assert target.read_bytes() == CONTENT
     assert mirror.asked("file") == [None]
     assert not part_of(target).exists()
-
-
-def test_a_file_without_size_and_hash_is_fetched_once(mirror, target):
-    for _ in range(2):
-        fetch(f"{mirror.url}/file", target)
-    assert target.read_bytes() == CONTENT
-    assert mirror.asked("file") == [None]
 
 
 def test_a_finished_file_of_wrong_content_is_fetched_again(mirror, target, capsys):
@@ -191,13 +185,6 @@ def test_a_cut_connection_is_resumed_where_it_stopped(mirror, target, kind):
     assert 0 < starts[0] < starts[1] <= 1_500_000
     if kind == "cut":
         assert starts == [1_000_000, 1_500_000]
-
-
-def test_a_cut_is_seen_when_size_and_hash_are_unknown(mirror, target):
-    mirror.faults = [("cut", 1_000_000)]
-    fetch(f"{mirror.url}/file", target, waits=QUICK)
-    assert target.read_bytes() == CONTENT
-    assert mirror.asked("file") == [None, "bytes=1000000-"]
 
 
 def test_a_server_that_ignores_range_is_started_over(mirror, target):
@@ -222,23 +209,17 @@ def test_a_server_that_always_cuts_is_given_up(mirror, target):
 def test_progress_starts_the_count_of_tries_anew(mirror, target):
     mirror.files["file"] = content = CONTENT * 3
     mirror.faults = [("cut", 1_100_000)] * 7
-    fetch(f"{mirror.url}/file", target, size=len(content), waits=QUICK)
+    known = {"size": len(content), "md5": hashlib.md5(content).hexdigest()}
+    fetch(f"{mirror.url}/file", target, **known, waits=QUICK)
     assert target.read_bytes() == content
     assert len(mirror.requests) == 8
 
 
-def test_the_part_of_an_earlier_run_is_resumed_if_a_hash_will_tell(mirror, target):
+def test_the_part_of_an_earlier_run_is_resumed(mirror, target):
     part_of(target).write_bytes(CONTENT[:12345])
-    fetch(f"{mirror.url}/file", target, sha256_prefix=SHA256[:8])
+    fetch(f"{mirror.url}/file", target)
     assert target.read_bytes() == CONTENT
     assert mirror.asked("file") == ["bytes=12345-"]
-
-
-def test_the_part_of_an_earlier_run_is_not_trusted_without_a_hash(mirror, target):
-    part_of(target).write_bytes(b"of last year's version")
-    fetch(f"{mirror.url}/file", target, size=len(CONTENT))
-    assert target.read_bytes() == CONTENT
-    assert mirror.asked("file") == [None]
 
 
 def test_a_whole_part_needs_no_request(mirror, target):
@@ -353,7 +334,6 @@ def test_an_address_that_is_none(target, url):
     ("options", "words"),
     [
         ({"md5": "0" * 32}, f"expected MD5 {'0' * 32}, received {MD5}"),
-        ({"sha256_prefix": "00000000"}, f"expected SHA256 00000000, received {SHA256[:8]}"),
         ({"size": 2_999_999}, "expected 2,999,999 bytes, received 3,000,000 bytes"),
         ({"size": 3_000_001, "md5": MD5}, "expected 3,000,001 bytes, received 3,000,000 bytes"),
     ],
@@ -385,7 +365,7 @@ def test_a_login_page_is_not_the_file(mirror, target):
 def test_an_empty_file_is_refused(mirror, target):
     mirror.files["file"] = b""
     text = refusal(fetch, f"{mirror.url}/file", target)
-    assert "expected a file that is not empty, received 0 bytes" in text
+    assert "expected 3,000,000 bytes, received 0 bytes" in text
     assert not target.exists()
 
 
@@ -405,7 +385,7 @@ from cxr_keras.errors import DataError
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 try:
     if sys.argv[1] == "fetch":
-        fetch(sys.argv[2], Path(sys.argv[3]), md5=sys.argv[4])
+        fetch(sys.argv[2], Path(sys.argv[3]), size=3_000_000, md5=sys.argv[4])
     else:
         extract_archive(Path(sys.argv[2]), Path(sys.argv[3]))
 except DataError as error:
@@ -432,7 +412,7 @@ import logging, sys
 from pathlib import Path
 from cxr_keras.data.download.fetch import fetch
 logging.basicConfig(level=logging.INFO)
-fetch(sys.argv[1], Path(sys.argv[2]), md5=sys.argv[3])
+fetch(sys.argv[1], Path(sys.argv[2]), size=3_000_000, md5=sys.argv[3])
 """
 
 
@@ -665,6 +645,17 @@ def test_a_full_disk_while_unpacking(tmp_path):
 # --- download --------------------------------------------------------------------------------
 
 
+METADATA = [file.name for file in LABEL_FILES]
+
+
+def known(content: dict[str, bytes]) -> list[LabelFile]:
+    """The label files on the mirror, as if they were the published ones."""
+    return [
+        LabelFile(name, ((len(content[name]), hashlib.sha256(content[name]).hexdigest()),))
+        for name in METADATA
+    ]
+
+
 @pytest.fixture
 def table(mirror: Mirror, tmp_path: Path) -> list[Archive]:
     """Three archives of one image each, and the label files, on the mirror."""
@@ -687,9 +678,11 @@ def table(mirror: Mirror, tmp_path: Path) -> list[Archive]:
 
 @pytest.fixture
 def bring(mirror: Mirror, table: list[Archive], tmp_path: Path) -> Callable[..., Path]:
+    files = known(mirror.files)
+
     def run(**options: object) -> Path:
         options = {"base_url": mirror.url, "metadata_url": f"{mirror.url}/"} | options
-        return download(tmp_path / "data" / "nih", table=table, **options)
+        return download(tmp_path / "data" / "nih", table=table, files=files, **options)
 
     return run
 
@@ -763,7 +756,6 @@ def test_mirrors_from_the_environment(bring, mirror, monkeypatch):
 
 
 def test_an_interrupted_download_goes_on(bring, mirror):
-    mirror.files[METADATA[1]] *= 20
     mirror.faults = [("", 0)] * 3 + [("cut", 2000), ("status", 404)]
     text = refusal(bring, archives="1")
     assert "key1.gz cannot be fetched: the server answered 404 Not Found" in text
@@ -796,16 +788,21 @@ def test_too_little_room_is_said_before_anything_is_fetched(mirror, tmp_path):
 
 DOWNLOAD = """
 import json, sys
+from cxr_keras.data.download.label_files import LabelFile
 from cxr_keras.data.download.nih import Archive, download
-table = [Archive(*row) for row in json.loads(sys.argv[3])]
-download(sys.argv[1], base_url=sys.argv[2], metadata_url=sys.argv[2], table=table)
+rows, files = json.loads(sys.argv[3])
+table = [Archive(*row) for row in rows]
+files = [LabelFile(name, ((size, sha256),)) for name, size, sha256 in files]
+download(sys.argv[1], base_url=sys.argv[2], metadata_url=sys.argv[2], table=table, files=files)
 """
 
 
 def test_two_processes_download_into_one_folder(mirror, table, tmp_path):
     mirror.faults = [("slow", 300)] * 4
-    rows = json.dumps([[row.name, row.key, row.bytes, row.md5] for row in table])
-    pair = [in_process(DOWNLOAD, tmp_path / "nih", mirror.url, rows) for _ in range(2)]
+    rows = [[row.name, row.key, row.bytes, row.md5] for row in table]
+    files = [[file.name, *file.versions[0]] for file in known(mirror.files)]
+    said = json.dumps([rows, files])
+    pair = [in_process(DOWNLOAD, tmp_path / "nih", mirror.url, said) for _ in range(2)]
     texts = [process.communicate(timeout=30)[1] for process in pair]
     assert [process.returncode for process in pair] == [0, 0], texts
     assert len(mirror.requests) == 6
