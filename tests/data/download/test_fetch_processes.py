@@ -17,7 +17,7 @@ from cxr_keras.data.download.fetch import fetch
 from cxr_keras.errors import DataError
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 try:
-    fetch(sys.argv[1], Path(sys.argv[2]), md5=sys.argv[3])
+    fetch(sys.argv[1], Path(sys.argv[2]), size=3_000_000, md5=sys.argv[3])
 except DataError as error:
     sys.exit(f"DataError: {error}")
 """
@@ -32,7 +32,7 @@ def test_a_full_disk_keeps_the_part(mirror, target):
     assert not target.exists()
     kept = part_of(target).stat().st_size
     assert 500_000 < kept <= 1_000_000
-    fetch(f"{mirror.url}/file", target, md5=MD5)
+    fetch(f"{mirror.url}/file", target, size=len(CONTENT), md5=MD5)
     assert target.read_bytes() == CONTENT
     assert mirror.asked("file") == [None, f"bytes={kept}-"]
 
@@ -42,7 +42,7 @@ import logging, sys
 from pathlib import Path
 from cxr_keras.data.download.fetch import fetch
 logging.basicConfig(level=logging.INFO)
-fetch(sys.argv[1], Path(sys.argv[2]), md5=sys.argv[3])
+fetch(sys.argv[1], Path(sys.argv[2]), size=3_000_000, md5=sys.argv[3])
 """
 
 
@@ -57,7 +57,7 @@ def test_a_killed_download_goes_on(mirror, target):
     process.communicate()
     assert not target.exists()
     kept = part_of(target).stat().st_size
-    fetch(f"{mirror.url}/file", target, md5=MD5)
+    fetch(f"{mirror.url}/file", target, size=len(CONTENT), md5=MD5)
     assert target.read_bytes() == CONTENT
     assert mirror.asked("file") == [None, f"bytes={kept}-"]
 

@@ -17,14 +17,24 @@ from helpers.places import SHARED
 from helpers.processes import in_process
 from helpers.refusals import refusal
 
+from cxr_keras.data.download.label_files import LABEL_FILES, LabelFile
 from cxr_keras.data.download.nih import (
     ARCHIVES,
-    METADATA,
     Archive,
     download,
     parse_archives,
 )
 from cxr_keras.data.readers.nih import read_dataset
+
+METADATA = [file.name for file in LABEL_FILES]
+
+
+def known(content: dict[str, bytes]) -> list[LabelFile]:
+    """The label files on the mirror, as if they were the published ones."""
+    return [
+        LabelFile(name, ((len(content[name]), hashlib.sha256(content[name]).hexdigest()),))
+        for name in METADATA
+    ]
 
 
 @pytest.fixture
@@ -49,9 +59,11 @@ def table(mirror: Mirror, tmp_path: Path) -> list[Archive]:
 
 @pytest.fixture
 def bring(mirror: Mirror, table: list[Archive], tmp_path: Path) -> Callable[..., Path]:
+    files = known(mirror.files)
+
     def run(**options: object) -> Path:
         options = {"base_url": mirror.url, "metadata_url": f"{mirror.url}/"} | options
-        return download(tmp_path / "data" / "nih", table=table, **options)
+        return download(tmp_path / "data" / "nih", table=table, files=files, **options)
 
     return run
 
@@ -125,7 +137,6 @@ def test_mirrors_from_the_environment(bring, mirror, monkeypatch):
 
 
 def test_an_interrupted_download_goes_on(bring, mirror):
-    mirror.files[METADATA[1]] *= 20
     mirror.faults = [("", 0)] * 3 + [("cut", 2000), ("status", 404)]
     text = refusal(bring, archives="1")
     assert "key1.gz cannot be fetched: the server answered 404 Not Found" in text
@@ -158,16 +169,21 @@ def test_too_little_room_is_said_before_anything_is_fetched(mirror, tmp_path):
 
 DOWNLOAD = """
 import json, sys
+from cxr_keras.data.download.label_files import LabelFile
 from cxr_keras.data.download.nih import Archive, download
-table = [Archive(*row) for row in json.loads(sys.argv[3])]
-download(sys.argv[1], base_url=sys.argv[2], metadata_url=sys.argv[2], table=table)
+rows, files = json.loads(sys.argv[3])
+table = [Archive(*row) for row in rows]
+files = [LabelFile(name, ((size, sha256),)) for name, size, sha256 in files]
+download(sys.argv[1], base_url=sys.argv[2], metadata_url=sys.argv[2], table=table, files=files)
 """
 
 
 def test_two_processes_download_into_one_folder(mirror, table, tmp_path):
     mirror.faults = [("slow", 300)] * 4
-    rows = json.dumps([[row.name, row.key, row.bytes, row.md5] for row in table])
-    pair = [in_process(DOWNLOAD, tmp_path / "nih", mirror.url, rows) for _ in range(2)]
+    rows = [[row.name, row.key, row.bytes, row.md5] for row in table]
+    files = [[file.name, *file.versions[0]] for file in known(mirror.files)]
+    said = json.dumps([rows, files])
+    pair = [in_process(DOWNLOAD, tmp_path / "nih", mirror.url, said) for _ in range(2)]
     texts = [process.communicate(timeout=30)[1] for process in pair]
     assert [process.returncode for process in pair] == [0, 0], texts
     assert len(mirror.requests) == 6
