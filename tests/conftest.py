@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.places import SHARED
 from helpers.processes import cxr
+from helpers.shared import assert_untouched, shared
 from PIL import Image
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -47,12 +48,22 @@ def sample() -> Path:
     return SAMPLE
 
 
+@pytest.fixture(autouse=True)
+def untouched() -> Iterator[None]:
+    """No test writes into what others read."""
+    yield
+    assert_untouched()
+
+
 @pytest.fixture(scope="session")
-def phantoms(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    """40 phantoms in NIH's layout."""
+def phantoms(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Path]:
+    """40 phantoms in NIH's layout, which tests read and do not change."""
     from cxr_keras.data.phantom import write_phantoms
 
-    return write_phantoms(tmp_path_factory.mktemp("data") / "phantoms", count=40, seed=3)
+    folder = tmp_path_factory.mktemp("data")
+    write_phantoms(folder / "phantoms", count=40, seed=3)
+    with shared(folder):
+        yield folder / "phantoms"
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +92,9 @@ def run(phantoms: Path, tiny_model: str, tmp_path_factory: pytest.TempPathFactor
     from cxr_keras import train
 
     folder = tmp_path_factory.mktemp("runs")
-    return train(tiny_model, phantoms, epochs=3, lr=0.002, folder=str(folder))
+    finished = train(tiny_model, phantoms, epochs=3, lr=0.002, folder=str(folder))
+    with shared(folder):
+        yield finished
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.shared import shared
 
 from cxr_keras import ensemble, load_model, predict, train
 from cxr_keras.data.labels import LABELS
@@ -19,9 +20,10 @@ COLUMNS = [f"prob_{label}" for label in LABELS]
 
 @pytest.fixture(scope="module")
 def both(run, second, tmp_path_factory):
-    return ensemble(
-        [run.folder, second.folder], name="both", folder=tmp_path_factory.mktemp("ensemble")
-    )
+    folder = tmp_path_factory.mktemp("ensemble")
+    averaged = ensemble([run.folder, second.folder], name="both", folder=folder)
+    with shared(folder):
+        yield averaged
 
 
 def test_an_ensemble_is_the_mean_of_its_members(run, second, both, phantoms):

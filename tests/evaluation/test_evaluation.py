@@ -36,15 +36,14 @@ def test_thresholds_come_from_the_validation_split_alone(run):
     np.testing.assert_allclose(chosen, card.thresholds, atol=1e-6)
 
 
-def test_another_threshold_goes_into_a_folder_of_its_own(run):
-    before = (run.folder / "metrics.csv").read_bytes()
-    result = evaluate(run.folder, thresholds=0.5, resamples=0)
-    assert result.folder == run.folder / "evaluation-test-at-0.5"
+def test_another_threshold_goes_into_a_folder_of_its_own(copy):
+    before = (copy / "metrics.csv").read_bytes()
+    result = evaluate(copy, thresholds=0.5, resamples=0)
+    assert result.folder == copy / "evaluation-test-at-0.5"
     assert set(result.metrics["threshold"].dropna()) == {0.5}
-    assert (run.folder / "metrics.csv").read_bytes() == before
+    assert (copy / "metrics.csv").read_bytes() == before
     with pytest.raises(CxrError, match=r"'calibrated' or a number in 0…1\. Received: 'best'"):
-        evaluate(run.folder, thresholds="best")
-    shutil.rmtree(result.folder)
+        evaluate(copy, thresholds="best")
 
 
 def test_images_it_was_trained_on_are_refused_unless_forced(run, capsys, tmp_path):

@@ -4,9 +4,10 @@ import shutil
 
 import pytest
 from helpers.experiments import EXAMPLES, script
+from helpers.shared import shared
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def report(tmp_path_factory):
     """Tables, figures and page made from the committed predictions alone."""
     folder = tmp_path_factory.mktemp("report")
@@ -15,9 +16,10 @@ def report(tmp_path_factory):
     done = script("--quick", "--tables-only", "--out", folder, KERAS_BACKEND="none")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(folder / "index.html")
-    return folder
+    with shared(folder):
+        yield folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def page(report):
     return (report / "index.html").read_text(encoding="utf-8")

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.shared import shared
 
 from cxr_keras import load_model, train
 from cxr_keras.data.labels import LABELS
@@ -67,9 +68,9 @@ def test_the_run_folder_holds_what_the_readme_says(run):
     assert list(validation) == list(predictions)
 
 
-def test_the_kept_weights_are_those_of_the_best_validation_loss(run, phantoms):
+def test_the_kept_weights_are_those_of_the_best_validation_loss(run, tmp_path):
     history = pd.read_csv(run.folder / "history.csv")
-    result = evaluate(run.folder, split="val", out=run.folder.parent / "val")
+    result = evaluate(run.folder, split="val", out=tmp_path)
     assert result.loss == pytest.approx(history["val_loss"].min(), abs=1e-5)
     assert run.info["best_epoch"] == history["val_loss"].idxmin() + 1
 
@@ -129,7 +130,8 @@ def whole(phantoms, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     code = script(phantoms, folder)
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    return folder / "tiny_test_net-ep12-lr0.002"
+    with shared(folder):
+        yield folder / "tiny_test_net-ep12-lr0.002"
 
 
 @pytest.mark.parametrize(
