@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.places import SHARED
+from helpers.processes import cxr
+from helpers.shared import assert_untouched, shared
 from PIL import Image
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -46,12 +48,22 @@ def sample() -> Path:
     return SAMPLE
 
 
+@pytest.fixture(autouse=True)
+def untouched() -> Iterator[None]:
+    """No test writes into what others read."""
+    yield
+    assert_untouched()
+
+
 @pytest.fixture(scope="session")
-def phantoms(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    """40 phantoms in NIH's layout."""
+def phantoms(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Path]:
+    """40 phantoms in NIH's layout, which tests read and do not change."""
     from cxr_keras.data.phantom import write_phantoms
 
-    return write_phantoms(tmp_path_factory.mktemp("data") / "phantoms", count=40, seed=3)
+    folder = tmp_path_factory.mktemp("data")
+    write_phantoms(folder / "phantoms", count=40, seed=3)
+    with shared(folder):
+        yield folder / "phantoms"
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +92,15 @@ def run(phantoms: Path, tiny_model: str, tmp_path_factory: pytest.TempPathFactor
     from cxr_keras import train
 
     folder = tmp_path_factory.mktemp("runs")
-    return train(tiny_model, phantoms, epochs=3, lr=0.002, folder=str(folder))
+    finished = train(tiny_model, phantoms, epochs=3, lr=0.002, folder=str(folder))
+    with shared(folder):
+        yield finished
+
+
+@pytest.fixture
+def copy(run, tmp_path: Path) -> Path:
+    """A copy of `run` that a test may change."""
+    return shutil.copytree(run.folder, tmp_path / "copy")
 
 
 @pytest.fixture
@@ -108,21 +128,7 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def run_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `python -m cxr_keras …` as a process of its own."""
-
-    def run(
-        *args: object, cwd: Path | None = None, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "cxr_keras", *map(str, args)],
-            capture_output=True,
-            text=True,
-            cwd=cwd,
-            env=os.environ | environment,
-            timeout=170,
-            check=False,
-        )
-
-    return run
+    return cxr
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from helpers.shared import shared
 
 from cxr_keras import build_model, load_model, train
 from cxr_keras.data.images import read_image
@@ -27,7 +28,9 @@ np.save(sys.argv[3], model.predict(np.load(sys.argv[2]), verbose=0))
 @pytest.fixture(scope="module")
 def trained(phantoms, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    return train("resnet_custom", phantoms, epochs=1, folder=str(folder)).folder
+    finished = train("resnet_custom", phantoms, epochs=1, folder=str(folder))
+    with shared(folder):
+        yield finished.folder
 
 
 def run_bare(model_file, pixels, backend, folder):

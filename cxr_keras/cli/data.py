@@ -53,8 +53,8 @@ def phantom(dest: Path, count: int, seed: int) -> None:
 def download(dest: Path, archives: str | None, metadata_only: bool, keep_archives: bool) -> None:
     """Fetch NIH ChestX-ray14 (42 GB in 12 archives) into DEST.
 
-    Resumes where it stopped, checks sizes and MD5s, unpacks safely; what is done is not fetched
-    again. $CXR_KERAS_NIH_URL and $CXR_KERAS_NIH_METADATA_URL name mirrors.
+    Resumes where it stopped, checks the size and digest of each file, unpacks safely; what is done
+    is not fetched again. $CXR_KERAS_NIH_URL and $CXR_KERAS_NIH_METADATA_URL name mirrors.
 
     \b
     Example:

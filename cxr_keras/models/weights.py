@@ -15,7 +15,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
+from ssl import SSLError
 from typing import Any
+from urllib.error import URLError
 
 import keras
 import numpy as np
@@ -76,8 +78,8 @@ def imagenet_file(pretrained: Pretrained) -> Path:
     The cache is the one that torch.hub and torchvision use: `$TORCH_HOME/hub/checkpoints`.
 
     Raises:
-        ModelError: it can neither be found nor fetched, or its SHA-256 is not the one in its
-            name. The message names the address and the folder to put the file in.
+        ModelError: it can neither be found nor fetched, it cannot be written, or its SHA-256 is
+            not the one in its name. The message names the address and the folder to put it in.
     """
     import torch
 
@@ -86,15 +88,23 @@ def imagenet_file(pretrained: Pretrained) -> Path:
         _check_sha256(target, pretrained)
         return target
     notice(f"Fetching {pretrained.url} into {target.parent}.")
+    by_hand = f"put the file into {target.parent} yourself, or give --weights none"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(
             pretrained.url, str(target), pretrained.sha256_prefix, progress=sys.stderr.isatty()
         )
-    except (OSError, RuntimeError, ValueError, HTTPException) as error:  # of urllib, of the hash
+    except (URLError, HTTPException, ConnectionError, TimeoutError, SSLError, ValueError) as error:
+        raise ModelError(f"{pretrained.url} cannot be fetched ({error}); {by_hand}.") from error
+    except RuntimeError as error:  # torch's, of the hash
         raise ModelError(
-            f"{pretrained.url} cannot be fetched ({error}); put the file into {target.parent} "
-            "yourself, or give --weights none."
+            f"{pretrained.url} is not torchvision's file, or it was cut short ({error}); try "
+            f"again, {by_hand}."
+        ) from error
+    except OSError as error:
+        raise ModelError(
+            f"{target} cannot be written ({error.strerror or error}). Make room on that disk, or "
+            "set $TORCH_HOME to a folder that you can write."
         ) from error
     return target
 

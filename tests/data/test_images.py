@@ -93,7 +93,7 @@ def test_a_large_image_is_read_as_by_plain_pillow(phantoms):
     assert_plain_reading(path)
 
 
-def test_a_image_without_contrast_is_read(tmp_path):
+def test_an_image_without_contrast_is_read(tmp_path):
     Image.new("L", (700, 600), 77).save(tmp_path / "flat.png")
     np.testing.assert_array_equal(read_image(tmp_path / "flat.png"), np.full((256, 256), 77))
 

@@ -1,3 +1,5 @@
+"""Pixels decoded once, and never served stale."""
+
 import os
 import subprocess
 import sys
@@ -9,8 +11,6 @@ from PIL import Image
 
 from cxr_keras.data import pixel_store
 from cxr_keras.data.images import read_image
-from cxr_keras.data.loader import RadiographLoader
-from cxr_keras.data.preparation import prepare, resolve_data
 from cxr_keras.errors import CxrError, DataError
 
 
@@ -99,77 +99,6 @@ def test_a_killed_preparation_leaves_nothing_under_the_stores_name(tmp_path):
     left = [path for path in (own / "pixels").iterdir() if path.is_dir()]
     assert len(left) == 1
     assert left[0].suffix == ""
-
-
-def test_prepare_leaves_bad_images_out_of_the_manifest(make_folder, capsys):
-    rows = [(f"{i:02d}.png", "Mass" if i % 2 else "Edema", i) for i in range(40)]
-    folder = make_folder(rows)
-    (folder / "images" / "07.png").write_bytes(b"junk")
-    prepared = prepare(folder)
-    assert len(prepared.manifest) == 39
-    assert "07.png" not in set(prepared.manifest["Image Index"])
-    said = capsys.readouterr().err
-    assert "07.png: not a PNG or JPEG" in said
-    assert "1 of 40 images cannot be decoded and are left out." in said
-    for _, row in prepared.manifest.iterrows():
-        np.testing.assert_array_equal(prepared.store.pixels[row["row"]], read_image(row["path"]))
-
-
-def test_the_fingerprint_follows_contents_not_places(make_folder, tmp_path):
-    rows = [(f"{i:02d}.png", "Mass", i) for i in range(12)]
-    folder = make_folder(rows)
-    first = prepare(folder).fingerprint
-    folder.rename(tmp_path / "moved")
-    assert prepare(tmp_path / "moved").fingerprint == first
-    Image.new("L", (256, 256), 5).save(tmp_path / "moved" / "images" / "03.png")
-    assert prepare(tmp_path / "moved").fingerprint != first
-
-
-def test_the_loader_shuffles_samples_from_its_own_generator(make_folder):
-    rows = [(f"{i:02d}.png", "Mass" if i % 3 else "Edema", i) for i in range(30)]
-    split = prepare(make_folder(rows)).split("train")
-
-    def epoch(loader):
-        batches = [loader[i] for i in range(len(loader))]
-        return np.concatenate([x for x, _ in batches]), np.concatenate([y for _, y in batches])
-
-    plain = RadiographLoader(split, 4)
-    x, y = epoch(plain)
-    assert x.dtype == np.uint8
-    assert x.shape == (len(split), 256, 256, 1)
-    np.testing.assert_array_equal(y, split.truth)
-    plain.on_epoch_end()
-    np.testing.assert_array_equal(epoch(plain)[0], x)
-
-    a, b = RadiographLoader(split, 4, seed=1), RadiographLoader(split, 4, seed=1)
-    np.random.seed(0)
-    first = epoch(a)
-    np.testing.assert_array_equal(first[0], epoch(b)[0])
-    assert not np.array_equal(first[0], x)
-    assert sorted(first[0].sum(axis=(1, 2, 3))) == sorted(x.sum(axis=(1, 2, 3)))
-    sums = {int(image.sum()): truth.tolist() for image, truth in zip(x, y, strict=True)}
-    for image, truth in zip(*first, strict=True):
-        assert sums[int(image.sum())] == truth.tolist()
-    a.on_epoch_end()
-    second = epoch(a)[0]
-    assert not np.array_equal(second, first[0])
-    batches = [{int(f.sum()) for f in e[:4]} for e in (first[0], second)]
-    assert batches[0] != batches[1]  # not the same batches in another order
-    b.start_epoch(1)
-    np.testing.assert_array_equal(epoch(b)[0], second)
-
-
-def test_data_falls_back_in_the_promised_order(phantoms, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CXR_KERAS_DATA", str(phantoms))
-    assert resolve_data("named") == tmp_path.__class__("named")
-    assert resolve_data(None) == phantoms
-    assert "from $CXR_KERAS_DATA" in capsys.readouterr().err
-    monkeypatch.delenv("CXR_KERAS_DATA")
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "nih").symlink_to(phantoms)
-    assert str(resolve_data(None)) == "data/nih"
-    assert "data/nih" in capsys.readouterr().err
 
 
 def test_an_unwritable_cache_is_one_sentence(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""`evaluate` on runs and on predictions alone, and what it refuses."""
+"""`evaluate` on runs, and what it refuses."""
 
 import shutil
 
@@ -9,7 +9,6 @@ import pytest
 from cxr_keras import assess, evaluate
 from cxr_keras.data.labels import LABELS
 from cxr_keras.errors import CxrError
-from cxr_keras.evaluation.evaluation import evaluate_predictions
 from cxr_keras.evaluation.predictions import columns_of, read_predictions
 from cxr_keras.runs import model_file
 
@@ -37,15 +36,14 @@ def test_thresholds_come_from_the_validation_split_alone(run):
     np.testing.assert_allclose(chosen, card.thresholds, atol=1e-6)
 
 
-def test_another_threshold_goes_into_a_folder_of_its_own(run):
-    before = (run.folder / "metrics.csv").read_bytes()
-    result = evaluate(run.folder, thresholds=0.5, resamples=0)
-    assert result.folder == run.folder / "evaluation-test-at-0.5"
+def test_another_threshold_goes_into_a_folder_of_its_own(copy):
+    before = (copy / "metrics.csv").read_bytes()
+    result = evaluate(copy, thresholds=0.5, resamples=0)
+    assert result.folder == copy / "evaluation-test-at-0.5"
     assert set(result.metrics["threshold"].dropna()) == {0.5}
-    assert (run.folder / "metrics.csv").read_bytes() == before
+    assert (copy / "metrics.csv").read_bytes() == before
     with pytest.raises(CxrError, match=r"'calibrated' or a number in 0…1\. Received: 'best'"):
-        evaluate(run.folder, thresholds="best")
-    shutil.rmtree(result.folder)
+        evaluate(copy, thresholds="best")
 
 
 def test_images_it_was_trained_on_are_refused_unless_forced(run, capsys, tmp_path):
@@ -78,61 +76,6 @@ def test_renamed_copies_of_training_and_validation_images_are_known(
     assert f"{size} of these 40 images chose this network's epoch" in capsys.readouterr().err
 
 
-def test_predictions_alone_give_the_same_tables(run, phantoms, tmp_path):
-    evaluate_predictions(run.folder / "predictions.csv", phantoms / TABLE, out=tmp_path)
-    at_half = evaluate(run.folder, thresholds=0.5, out=tmp_path / "run")
-    ours = pd.read_csv(tmp_path / "metrics.csv")
-    measured = at_half.metrics[at_half.metrics["label"].isin(ours["label"])]
-    pd.testing.assert_frame_equal(
-        ours.set_index("label"), measured.set_index("label"), check_dtype=False, atol=1e-6
-    )
-
-
-def test_any_labels_in_any_order_and_spelling(run, phantoms, tmp_path):
-    whole = evaluate_predictions(
-        run.folder / "predictions.csv", phantoms / TABLE, out=tmp_path / "whole"
-    )
-    table = predictions_of(run).sample(frac=1, random_state=1)
-    part = table[["prob_Nodule", "Image Index", "prob_Edema", "prob_No Finding"]]
-    part.columns = ["prob_nodule", "Image Index", "prob_EDEMA", "prob_No_Finding"]
-    part.to_csv(tmp_path / "p.csv", index=False)
-    result = evaluate_predictions(tmp_path / "p.csv", phantoms / TABLE, out=tmp_path / "part")
-    assert result.assessment.labels == ("Nodule", "Edema", "No Finding")
-    names = list(result.metrics["label"])
-    assert names[3:] == [
-        *("average of 2 findings", "average of 2 findings: labels averaged"),
-        *("average of all 3", "average of all 3: labels averaged", 'baseline: always "no"'),
-    ]
-    columns = ["support", "auroc", "auroc_low", "auroc_high", "ap", "brier", "ece", "recall"]
-    for label in result.assessment.labels:
-        np.testing.assert_allclose(
-            result.metrics.set_index("label").loc[label, columns].astype(float),
-            whole.metrics.set_index("label").loc[label, columns].astype(float),
-            rtol=1e-6,
-        )
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (lambda t: t.drop(columns="Image Index"), "lacks the column Image Index"),
-        (lambda t: t[["Image Index"]], "lacks the column prob_<label>"),
-        (lambda t: t.rename(columns={"prob_Mass": "prob_Mess"}), "prob_Mess, which names none"),
-        (lambda t: pd.concat([t, t.head(2)]), "has 2 images twice"),
-        (lambda t: t.assign(prob_Mass=np.nan), "prob_Mass must be a number in 0…1; for 8 images"),
-        (lambda t: t.assign(prob_Mass=np.inf), "prob_Mass must be .* Received: inf for 0"),
-        (lambda t: t.assign(prob_Mass=1.5), "prob_Mass must be .* Received: 1.5 for"),
-        (lambda t: t.assign(prob_Mass="50%"), "prob_Mass must be .* Received: 50% for"),
-        (lambda t: t.assign(prob_mass=0.5), "has two columns for Mass"),
-        (lambda t: t.assign(**{"Image Index": "x" + t["Image Index"]}), "No image of"),
-    ],
-)
-def test_wrong_predictions_are_one_sentence(run, phantoms, tmp_path, change, says):
-    change(predictions_of(run)).to_csv(tmp_path / "p.csv", index=False)
-    with pytest.raises(CxrError, match=says):
-        evaluate_predictions(tmp_path / "p.csv", phantoms / TABLE)
-
-
 def test_the_baselines_say_what_is_free(run):
     table = run.metrics.set_index("label")
     always_no = table.loc['baseline: always "no"']
@@ -163,16 +106,6 @@ def test_subgroups_are_the_table_of_their_images(run):
             )
     sizes = subgroups.drop_duplicates(["group", "value"]).groupby("group")["images"].sum()
     assert set(sizes) == {len(predictions)}
-
-
-def test_ages_fall_into_bands_and_nonsense_is_unknown():
-    from cxr_keras.data.demographics import groups_of
-
-    ages = pd.DataFrame({"Patient Age": [0, 17, 17.5, 18, 39, 40, 64, 65, 120, 414, None, "x"]})
-    assert groups_of(ages)["age"].tolist() == [
-        *["0–17"] * 3, *["18–39"] * 2, *["40–64"] * 2, *["65 and over"] * 2, *["unknown"] * 3,
-    ]  # fmt: skip
-    assert groups_of(pd.DataFrame({"x": [1]})).empty
 
 
 def test_a_file_on_its_own_gets_a_folder_of_its_own(run, tmp_path, capsys):
@@ -220,14 +153,3 @@ def test_columns_follow_the_cards_labels(run, tmp_path):
     first = result.predictions.set_index("Image Index").loc[table["Image Index"]]
     np.testing.assert_allclose(first["prob_Pneumothorax"], table["prob_Atelectasis"], atol=1e-6)
     assert (first["true_Atelectasis"].to_numpy() == table["true_Atelectasis"].to_numpy()).all()
-
-
-def test_what_predict_wrote_can_be_measured(run, phantoms, tmp_path):
-    from cxr_keras import predict
-
-    (tmp_path / "bad.png").write_bytes(b"junk")
-    images = [phantoms / "images", tmp_path / "bad.png"]
-    rows = predict(run.folder, images, csv_file=tmp_path / "f.csv")
-    result = evaluate_predictions(tmp_path / "f.csv", phantoms / TABLE, resamples=0)
-    assert result.assessment.images == len(rows) - 1
-    assert result.folder == tmp_path / "f-evaluation"

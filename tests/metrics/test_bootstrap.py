@@ -1,38 +1,23 @@
+"""Intervals and paired differences against images truly repeated."""
+
 from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.bootstrap_cases import (
+    AVERAGES,
+    LABELS,
+    NAMED,
+    intervals,
+    paired_differences,
+    random_case,
+)
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cxr_keras.errors import DataError
 from cxr_keras.metrics import bootstrap
 
-
-# the arithmetic, on toys too small for bounds that mean anything
-def intervals(*arrays, labels, averages, **resampling):
-    options = bootstrap.Resampling(min_patients=1, **resampling)
-    return bootstrap.intervals(*arrays, labels=labels, averages=averages, resampling=options)
-
-
-def paired_differences(*arrays, labels, averages, **resampling):
-    options = bootstrap.Resampling(min_patients=1, **resampling)
-    return bootstrap.paired_differences(
-        *arrays, labels=labels, averages=averages, resampling=options
-    )
-
-
-LABELS = ("a", "b", "c", "d")
-AVERAGES = {"first three": [0, 1, 2], "all": [0, 1, 2, 3]}
-NAMED = {"labels": LABELS, "averages": AVERAGES}
 INTERVAL = ["auroc_low", "auroc_high", "ap_low", "ap_high"]
-
-
-def random_case(seed, n=60, k=4, patients=20, decimals=1):
-    rng = np.random.default_rng(seed)
-    truth = (rng.random((n, k)) < rng.uniform(0.1, 0.6, k)).astype(int)
-    probability = np.round(0.7 * rng.random((n, k)) + 0.3 * truth * rng.random((n, k)), decimals)
-    return truth, probability, rng.integers(patients, size=n)
 
 
 def scikit_learn(truth, score, weight=None):
@@ -257,70 +242,6 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
 
     assert 0.85 < coverage(images, 0.9) < 0.95
     assert coverage(np.arange(400), 0.9) < 0.8  # images taken for independent
-
-
-@pytest.mark.parametrize(
-    ("spoil", "says"),
-    [
-        ({"probability": np.nan}, "NaN"),
-        ({"probability": np.inf}, "NaN, infinite"),
-        ({"probability": 1.5}, "0…1"),
-        ({"truth": 2}, "Truth must be 0 or 1"),
-        ({"truth": np.nan}, "Truth must be 0 or 1"),
-        ({"patients": None}, "Name the patient of each image. Received: None or NaN for 1"),
-        ({"patients": np.nan}, "None or NaN for 1"),
-        ({"patients": [1]}, "Patients must be numbers or strings. Received: unhashable"),
-    ],
-)
-def test_bad_values_are_refused(spoil, says):
-    (which, value), *_ = spoil.items()
-    truth, probability, patients = (array.tolist() for array in random_case(11))
-    if which == "patients":
-        patients[3] = value
-    else:
-        {"truth": truth, "probability": probability}[which][3][2] = value
-    with pytest.raises(DataError, match=says):
-        intervals(truth, probability, patients, **NAMED)
-    good = random_case(11)[1]
-    for pair in ((probability, good), (good, probability)):
-        with pytest.raises(DataError, match=says):
-            paired_differences(truth, *pair, patients, **NAMED)
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (lambda t, p, w: (t[:5], p, w), r"Received: \(5, 4\) and \(60, 4\)"),
-        (lambda t, p, w: (t[:, :3], p[:, :3], w), r"\(n_samples, 4\)"),
-        (lambda t, p, w: (t[:0], p[:0], w[:0]), "no sample"),
-        (lambda t, p, w: (t, p, w[:7]), "Give one patient per image. Received: 7 for 60"),
-        (lambda t, p, w: (t, p, []), "Received: 0 for 60"),
-        (lambda t, p, w: (t, p, [object() for _ in w]), "Patients must be numbers or strings"),
-    ],
-)
-def test_wrong_shapes_and_patients_are_refused(change, says):
-    with pytest.raises(DataError, match=says):
-        intervals(*change(*random_case(12)), **NAMED)
-
-
-@pytest.mark.parametrize(
-    ("option", "says"),
-    [
-        ({"resamples": 0}, "Resamples must be 1 or more .* Received: 0"),
-        ({"seed": -1}, "The seed must be 0 or more. Received: -1"),
-        ({"level": 1.0}, "between 0 and 1 .* Received: 1.0"),
-        ({"level": 95}, "between 0 and 1 .* Received: 95"),
-        ({"level": float("nan")}, "Received: nan"),
-        ({"averages": {"mine": [0, 4]}}, r'"mine" must be over columns 0 to 3. Received: \[0, 4\]'),
-        ({"averages": {"mine": [-1]}}, r"Received: \[-1\]"),
-    ],
-)
-def test_wrong_options_are_refused(option, says):
-    truth, probability, patients = random_case(13)
-    with pytest.raises(DataError, match=says):
-        intervals(truth, probability, patients, **(NAMED | option))
-    with pytest.raises(DataError, match=says):
-        paired_differences(truth, probability, probability, patients, **(NAMED | option))
 
 
 def test_a_label_of_four_patients_has_no_bounds_and_one_of_five_has():

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import http.server
 import json
 import os
 import re
-import threading
 from pathlib import Path
 
 import keras
@@ -17,17 +13,14 @@ import pytest
 import torch
 from helpers import torchvision_nets
 from helpers.places import SHARED
+from helpers.refusals import refusal
 from PIL import Image
 
 from cxr_keras import build_model
 from cxr_keras.data.images import read_image
-from cxr_keras.errors import ModelError
 from cxr_keras.models.blocks import LOGITS, PROBABILITIES
 from cxr_keras.models.registry import get_spec, list_models
 from cxr_keras.models.weights import (
-    URL_VARIABLE,
-    Pretrained,
-    imagenet_file,
     load_state_dict,
     port,
 )
@@ -37,7 +30,6 @@ PORTED = ["alexnet", "densenet121", "resnet18", "vgg16", "vgg19"]
 HEAVY = {"vgg16", "vgg19"}  # 550 MB each: from memory and for one radiograph only
 SLOW = {*HEAVY, "densenet121"}
 BY_NAME = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in PORTED]
-
 # What torchvision publishes: file and parameters with 1000 classes
 PUBLISHED = {
     "alexnet": ("alexnet-owt-7be5be79.pth", 61_100_840),
@@ -48,19 +40,11 @@ PUBLISHED = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-
-
 @pytest.fixture(scope="module")
 def resnet18_file(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
     torch.save(torchvision_nets.original("resnet18").state_dict(), path)
     return path
-
-
-# --- the originals are torchvision's ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", PORTED)
@@ -85,9 +69,6 @@ def test_published_facts():
     counts = facts["parameters_with_1000_classes"]
     assert {name: (file, counts[name]) for name, file in facts["files"].items()} == PUBLISHED
     assert get_spec("alexnet").pretrained.url == facts["base"] + facts["files"]["alexnet"]
-
-
-# --- the same tensor in, the same numbers out ------------------------------------------------
 
 
 def network_from_normalised(model: keras.Model) -> keras.Model:
@@ -149,9 +130,6 @@ def to_numpy(tensor) -> np.ndarray:
     return keras.ops.convert_to_numpy(tensor)
 
 
-# --- the same file in, the same tensor out ---------------------------------------------------
-
-
 def torch_preprocessing(path: Path) -> np.ndarray:
     """torchvision's transforms, in Pillow and numpy: resize 256, centre crop 224, normalise."""
     image = Image.open(path).convert("RGB")
@@ -197,9 +175,6 @@ def test_from_file_to_probabilities_as_pytorch(tmp_path, resnet18_file):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
 
 
-# --- what a file may look like ---------------------------------------------------------------
-
-
 def test_old_densenet_names_are_understood(tmp_path):
     new = torchvision_nets.original("densenet121").state_dict()
     old = {
@@ -222,12 +197,6 @@ def test_head_of_any_width_is_left_out():
     port(model, get_spec("resnet18").pretrained, state_dict)
     for before, after in zip(head, model.get_layer(LOGITS).get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
-
-
-def refusal(call, *args, **kwargs) -> str:
-    with pytest.raises(ModelError) as caught:
-        call(*args, **kwargs)
-    return str(caught.value)
 
 
 def test_missing_file_or_folder(tmp_path):
@@ -307,62 +276,3 @@ def test_missing_unused_and_misshapen_parameters_change_nothing():
     for words, state_dict in wrong.items():
         assert words in refusal(port, model, pretrained, state_dict)
     np.testing.assert_array_equal(model.get_layer("conv1").get_weights()[0], before)
-
-
-# --- torchvision's file, from a server or from the cache -------------------------------------
-
-CONTENT = b"what stands for half a gigabyte"
-DIGEST = hashlib.sha256(CONTENT).hexdigest()
-RECORD = Pretrained(file=f"tiny-{DIGEST[:8]}.pth", layers={}, head="fc")
-
-
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-    """A real server on this machine; yields its folder."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    handler = functools.partial(Handler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
-        monkeypatch.setenv(URL_VARIABLE, f"http://127.0.0.1:{httpd.server_port}/models/")
-        (folder / "models").mkdir()
-        yield folder / "models"
-        httpd.shutdown()
-
-
-def test_imagenet_file_is_fetched_once(server, tmp_path):
-    (server / RECORD.file).write_bytes(CONTENT)
-    file = imagenet_file(RECORD)
-    assert file == tmp_path / "torch" / "hub" / "checkpoints" / RECORD.file
-    assert file.read_bytes() == CONTENT
-    (server / RECORD.file).unlink()
-    assert imagenet_file(RECORD) == file
-
-
-def test_imagenet_file_of_wrong_content_is_refused(server, tmp_path):
-    (server / RECORD.file).write_bytes(b"<html>moved</html>")
-    text = refusal(imagenet_file, RECORD)
-    assert DIGEST[:8] in text
-    assert not list((tmp_path / "torch").rglob("*.pth"))
-
-
-def test_nothing_cached_and_no_file_names_address_and_folder(server, tmp_path):
-    text = refusal(imagenet_file, RECORD)
-    folder = tmp_path / "torch" / "hub" / "checkpoints"
-    assert text.startswith(f"{RECORD.url} cannot be fetched (")
-    assert text.endswith(f"; put the file into {folder} yourself, or give --weights none.")
-
-
-def test_wrong_file_in_the_cache_is_refused(tmp_path):
-    pretrained = get_spec("resnet18").pretrained
-    folder = tmp_path / "torch" / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    (folder / pretrained.file).write_bytes(CONTENT)
-    text = refusal(build_model, "resnet18", weights="imagenet")
-    assert f"begins with f37072fd, received {DIGEST[:8]} ({len(CONTENT)} bytes)" in text
-    assert "https://download.pytorch.org/models/resnet18-f37072fd.pth" in text

@@ -1,3 +1,5 @@
+"""`train`: the run folder, the same run again, and a run that was stopped."""
+
 import json
 import signal
 import subprocess
@@ -7,13 +9,12 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.shared import shared
 
-from cxr_keras import load_model, predict, train
-from cxr_keras.data.images import read_image
+from cxr_keras import load_model, train
 from cxr_keras.data.labels import LABELS
 from cxr_keras.errors import CxrError, ModelError, RunError
 from cxr_keras.evaluation.evaluation import evaluate
-from cxr_keras.runs import model_file
 
 RUN_FILES = {
     "model.keras",
@@ -67,9 +68,9 @@ def test_the_run_folder_holds_what_the_readme_says(run):
     assert list(validation) == list(predictions)
 
 
-def test_the_kept_weights_are_those_of_the_best_validation_loss(run, phantoms):
+def test_the_kept_weights_are_those_of_the_best_validation_loss(run, tmp_path):
     history = pd.read_csv(run.folder / "history.csv")
-    result = evaluate(run.folder, split="val", out=run.folder.parent / "val")
+    result = evaluate(run.folder, split="val", out=tmp_path)
     assert result.loss == pytest.approx(history["val_loss"].min(), abs=1e-5)
     assert run.info["best_epoch"] == history["val_loss"].idxmin() + 1
 
@@ -129,7 +130,8 @@ def whole(phantoms, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     code = script(phantoms, folder)
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    return folder / "tiny_test_net-ep12-lr0.002"
+    with shared(folder):
+        yield folder / "tiny_test_net-ep12-lr0.002"
 
 
 @pytest.mark.parametrize(
@@ -205,85 +207,3 @@ def test_an_unknown_network_leaves_no_folder(phantoms, tmp_path):
     with pytest.raises(ModelError, match=r"Choose one of: .*alexnet_custom"):
         train("alexnet_costum", phantoms, folder=str(tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()
-
-
-def test_the_card_says_what_the_network_is(run):
-    card = model_file.read_card(run.folder)
-    assert card.labels == LABELS
-    assert card.thresholds == tuple(run.info["thresholds"].values())
-    assert card.data["phantoms"] is True
-    assert card.data["fingerprint"] == run.info["data"]["fingerprint"]
-    assert card.settings["seed"] == 42
-    assert "phantoms" in card.notice
-
-
-def test_predict_keeps_the_order_and_agrees_with_the_network(run, phantoms, tmp_path):
-    images = sorted((phantoms / "images").iterdir())
-    bad = tmp_path / "bad.png"
-    bad.write_bytes(b"junk")
-    rows = predict(run.folder, [images[5], bad, phantoms / "images"])
-    assert [row.path for row in rows] == [images[5], bad, *images]
-    assert rows[1].error.startswith(f"{bad}: not a PNG or JPEG")
-    assert rows[1].probabilities == {}
-    model = load_model(run.folder)
-    for row, image in ((rows[0], images[5]), (rows[2], images[0]), (rows[-1], images[-1])):
-        expected = model.predict_on_batch(read_image(image)[None, ..., None])[0]
-        np.testing.assert_allclose(list(row.probabilities.values()), expected, atol=1e-6)
-        limits = run.info["thresholds"]
-        called = {label for label, p in row.probabilities.items() if p >= limits[label]}
-        assert set(row.findings) == called
-    from_file = predict(run.folder / "model.keras", [images[5]])
-    assert from_file[0].probabilities == pytest.approx(rows[0].probabilities, abs=1e-6)
-
-
-def test_heatmaps_are_written_for_what_is_called(run, phantoms, tmp_path):
-    image = sorted((phantoms / "images").iterdir())[0]
-    row = predict(run.folder, [image], heatmaps=tmp_path)[0]
-    labels = row.findings or (max(row.probabilities, key=row.probabilities.get),)
-    expected = {f"{image.stem}.{label.replace(' ', '_')}.png" for label in labels}
-    assert {path.name for path in tmp_path.iterdir()} == expected
-
-
-def test_grad_cam_finds_the_only_bright_spot():
-    """A network that answers to brightness is explained by the place that is bright."""
-    import keras
-
-    from cxr_keras.inference.grad_cam import grad_cam
-    from cxr_keras.models import blocks
-
-    pixels, x = blocks.input_stem()
-    x = keras.layers.Conv2D(1, 8, strides=8, kernel_initializer="ones", name="conv1")(x)
-    x = keras.layers.ReLU(name="conv1_relu")(x)
-    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    model = keras.Model(pixels, blocks.sigmoid_head(x, 15))
-    logits = model.get_layer("logits")
-    logits.set_weights([np.ones_like(logits.get_weights()[0]), logits.get_weights()[1]])
-    image = np.zeros((256, 256), "uint8")
-    image[150:180, 60:90] = 255
-    heat = grad_cam(model, image, [0])[0]
-    assert heat.shape == (256, 256)
-    row, column = np.unravel_index(heat.argmax(), heat.shape)
-    assert 145 <= row <= 185
-    assert 55 <= column <= 95
-    assert heat.max() == pytest.approx(1.0, abs=0.01)
-    assert heat[16:120].max() < 0.05
-
-
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [(b"junk", "not a .keras file"), (b"PK\x03\x04" + b"\0" * 50, "not a .keras file")],
-)
-def test_a_file_that_is_no_model_is_refused(tmp_path, phantoms, content, says):
-    path = tmp_path / "model.keras"
-    path.write_bytes(content)
-    with pytest.raises(ModelError, match=says):
-        predict(path, [phantoms / "images"])
-
-
-def test_paths_that_hold_nothing_are_refused(run, tmp_path):
-    with pytest.raises(CxrError, match="There is no file or folder"):
-        predict(run.folder, [tmp_path / "none"])
-    with pytest.raises(CxrError, match="No PNG or JPEG image in"):
-        predict(run.folder, [tmp_path])
-    with pytest.raises(ModelError, match="There is no model file"):
-        predict(tmp_path, [tmp_path])

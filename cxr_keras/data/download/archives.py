@@ -47,9 +47,19 @@ def extract_archive(archive: Path, folder: Path) -> int:
     if not archive.is_file():
         raise DataError(f"There is no archive {archive}. Fetch it with `cxr-keras download`.")
     with disk_errors(folder):
-        (folder / "images").mkdir(parents=True, exist_ok=True)
+        images = folder / "images"
+        images.mkdir(parents=True, exist_ok=True)
         with locked(folder / archive.name):
-            return unpack_archive(archive, folder)
+            remove_leftovers(images / archive.name)
+            (folder / ".done").mkdir(exist_ok=True)
+            with tempfile.TemporaryDirectory(
+                prefix=f".{archive.name}.", suffix=".tmp", dir=images, ignore_cleanup_errors=True
+            ) as temporary:
+                names = _unpack(archive, Path(temporary))
+                for name in names:
+                    os.replace(Path(temporary, name), images / name)
+            write_text(folder / ".done" / archive.name, "".join(f"{name}\n" for name in names))
+    return len(names)
 
 
 class _Gunzip(gzip.GzipFile):
@@ -62,22 +72,6 @@ class _Gunzip(gzip.GzipFile):
             raise tarfile.ReadError(f"a header asks for {size} bytes")
         self.last = super().read(size)
         return self.last
-
-
-def unpack_archive(archive: Path, folder: Path) -> int:
-    """Unpack an archive that nobody else is unpacking; the caller holds its lock."""
-    images = folder / "images"
-    images.mkdir(exist_ok=True)
-    remove_leftovers(images / archive.name)
-    (folder / ".done").mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{archive.name}.", suffix=".tmp", dir=images, ignore_cleanup_errors=True
-    ) as temporary:
-        names = _unpack(archive, Path(temporary))
-        for name in names:
-            os.replace(Path(temporary, name), images / name)
-    write_text(folder / ".done" / archive.name, "".join(f"{name}\n" for name in names))
-    return len(names)
 
 
 def _unpack(archive: Path, folder: Path) -> list[str]:

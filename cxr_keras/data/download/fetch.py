@@ -1,4 +1,4 @@
-"""One file from the network: resumed where it stopped, checked before it gets its name.
+"""One large file from the network: resumed where it stopped, checked before it gets its name.
 
 A file that arrives is `<name>.part` until its size and hash are right, so every step may be
 killed and run again.
@@ -26,7 +26,7 @@ from cxr_keras.utils.console import notice, progress_bar
 TIMEOUT_S = 30.0
 RETRY_WAITS_S = (0.5, 1.5, 4.0)
 MB = 1_000_000
-_TRY_AGAIN = {408, 429, 500, 502, 503, 504}
+TRY_AGAIN = {408, 429, 500, 502, 503, 504}
 _RANGE_REFUSED = 416
 
 
@@ -34,26 +34,21 @@ def fetch(
     url: str,
     target: Path,
     *,
-    size: int | None = None,
-    md5: str | None = None,
-    sha256_prefix: str | None = None,
-    title: str | None = None,
+    size: int,
+    md5: str,
     advice: str = "",
     waits: Sequence[float] = RETRY_WAITS_S,
 ) -> Path:
     """Bring `url` to `target`, unless a right file is already there.
 
-    What arrives is kept in `<target>.part`, and with a hash the next call goes on from it; without
-    one nothing would tell two versions apart, so only this call's own bytes are gone on from.
-    Two processes that fetch the same target share it: the second waits for the first.
+    What arrives is kept in `<target>.part`, and the next call goes on from it. Two processes that
+    fetch the same target share it: the second waits for the first.
 
     Args:
         url: an http or https address.
         target: the final name; its folder is made if missing.
         size: in bytes.
         md5: hex digits.
-        sha256_prefix: the first hex digits, or all of them.
-        title: the text before the progress bar; the target's name without it.
         advice: a sentence added when the server cannot or will not give the file.
         waits: seconds before each new try; the count starts anew when 1 MB has come through.
 
@@ -64,11 +59,25 @@ def fetch(
         DataError: the server refused, the connection kept failing, the file is not the expected
             one (it is deleted), or it cannot be written (the part is kept).
     """
+    transfer = Transfer(url, target, size, md5, advice)
+    part = part_of(target)
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target):
-            check = Check(size, md5, sha256_prefix)
-            transfer_file(Transfer(url, target, check, title or target.name, advice), waits)
+            if target.is_file():
+                problem = transfer.problem(target)
+                if problem is None:
+                    return target
+                notice(f"{target} is not the published file ({problem}): fetching it again.")
+            _receive_all(transfer, part, waits)
+            problem = transfer.problem(part)
+            if problem:
+                part.unlink()
+                raise DataError(
+                    f"{url} is not the published file: {problem}. What came was deleted; try "
+                    f"again, and if it comes again the source is wrong. {advice}".rstrip()
+                )
+            os.replace(part, target)
     return target
 
 
@@ -77,35 +86,24 @@ class _Cut(Exception):
 
 
 @dataclass(frozen=True)
-class Check:
-    """What is known of a file before it arrives."""
-
-    size: int | None = None
-    md5: str | None = None
-    sha256_prefix: str | None = None
-
-    def problem(self, path: Path) -> str | None:
-        """What was expected and what `path` is; None for a right file."""
-        size = size_of(path)
-        if size == 0 or self.size not in (None, size):
-            expected = "a file that is not empty" if self.size is None else f"{self.size:,} bytes"
-            return f"expected {expected}, received {size:,} bytes"
-        for kind, digits in (("md5", self.md5), ("sha256", self.sha256_prefix)):
-            received = _digest(path, kind)[: len(digits)] if digits else None
-            if digits and received != digits.lower():
-                return f"expected {kind.upper()} {digits}, received {received}"
-        return None
-
-
-@dataclass(frozen=True)
 class Transfer:
     """A file on its way: where from, where to, and how to know it."""
 
     url: str
     target: Path
-    check: Check
-    title: str
-    advice: str = ""
+    size: int
+    md5: str
+    advice: str
+
+    def problem(self, path: Path) -> str | None:
+        """What was expected and what `path` is; None for a right file."""
+        size = size_of(path)
+        if size != self.size:
+            return f"expected {self.size:,} bytes, received {size:,} bytes"
+        received = _md5(path)
+        if received != self.md5.lower():
+            return f"expected MD5 {self.md5}, received {received}"
+        return None
 
     def refused(self, why: str) -> DataError:
         """The error of a server that will not give the file."""
@@ -115,31 +113,10 @@ class Transfer:
         )
 
 
-def transfer_file(transfer: Transfer, waits: Sequence[float]) -> None:
-    """Bring a file that nobody else is bringing; the caller holds its lock."""
-    target, check, part = transfer.target, transfer.check, part_of(transfer.target)
-    if target.is_file():
-        problem = check.problem(target)
-        if problem is None:
-            return
-        notice(f"{target} is not the published file ({problem}): fetching it again.")
-    if not (check.md5 or check.sha256_prefix):
-        part.unlink(missing_ok=True)
-    _receive_all(transfer, part, waits)
-    problem = check.problem(part)
-    if problem:
-        part.unlink()
-        raise DataError(
-            f"{transfer.url} is not the published file: {problem}. What came was deleted; try "
-            f"again, and if it comes again the source is wrong. {transfer.advice}".rstrip()
-        )
-    os.replace(part, target)
-
-
 def _receive_all(transfer: Transfer, part: Path, waits: Sequence[float]) -> None:
     """Fill `part`, over as many connections as `waits` allows."""
     tries, furthest = 0, size_of(part)
-    while transfer.check.size is None or size_of(part) != transfer.check.size:
+    while size_of(part) != transfer.size:
         try:
             _receive(transfer, part)
             return
@@ -158,17 +135,17 @@ def _receive_all(transfer: Transfer, part: Path, waits: Sequence[float]) -> None
 
 def _receive(transfer: Transfer, part: Path) -> None:
     """One connection: append to `part` if the server goes on from there, else start over."""
-    size = transfer.check.size
+    size = transfer.size
     with _open(transfer, part) as response:
         if response.headers.get_content_type() == "text/html":
             raise transfer.refused("a web page came instead of a file (a login or error page?)")
         start, total = _extent(response, part)
-        if size is not None and total not in (None, size):
+        if total not in (None, size):
             part.unlink(missing_ok=True)
             raise transfer.refused(f"expected {size:,} bytes, received {total:,} bytes")
-        total = total or size or 0
-        title = f"{transfer.title} (MB{f' after the first {start // MB:,}' if start else ''})"
-        steps = total // MB - start // MB
+        after = f" after the first {start // MB:,}" if start else ""
+        title = f"{transfer.target.name} (MB{after})"
+        steps = size // MB - start // MB
         with part.open("ab" if start else "wb") as file, progress_bar(title, steps) as bar:
             done = start
             for chunk in _chunks(response):
@@ -176,10 +153,10 @@ def _receive(transfer: Transfer, part: Path) -> None:
                 done += len(chunk)
                 if new := done // MB - start // MB - bar.done:
                     bar.advance(new)
-                if size is not None and done > size:
+                if done > size:
                     return  # the check says what is wrong
-    if done < total:
-        raise _Cut(f"the connection was cut after {done:,} of {total:,} bytes")
+    if done < size:
+        raise _Cut(f"the connection was cut after {done:,} of {size:,} bytes")
 
 
 def _open(transfer: Transfer, part: Path) -> http.client.HTTPResponse:
@@ -196,7 +173,7 @@ def _open(transfer: Transfer, part: Path) -> http.client.HTTPResponse:
         answer = f"the server answered {error.code} {error.reason}"
         if error.code == _RANGE_REFUSED:
             part.unlink(missing_ok=True)
-        elif error.code not in _TRY_AGAIN:
+        elif error.code not in TRY_AGAIN:
             raise transfer.refused(answer) from error
         raise _Cut(answer) from error
     except (ValueError, http.client.InvalidURL) as error:
@@ -234,8 +211,8 @@ def size_of(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _digest(path: Path, kind: str) -> str:
-    digest = hashlib.new(kind, usedforsecurity=False)
+def _md5(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
     title = f"Checking {path.name} (MB)"
     with path.open("rb") as file, progress_bar(title, size_of(path) // MB) as bar:
         while chunk := file.read(MB):
@@ -246,8 +223,11 @@ def _digest(path: Path, kind: str) -> str:
 
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """Hold the lock beside `target`, waiting for another process that holds it."""
-    lock = filelock.FileLock(target.with_name(f".{target.name}.lock"))
+    """Hold the lock beside `target`, waiting for another process that holds it.
+
+    Who holds it may ask for it again: one lock may cover a fetch and what is done with the file.
+    """
+    lock = filelock.FileLock(target.with_name(f".{target.name}.lock"), is_singleton=True)
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout:

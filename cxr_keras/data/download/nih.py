@@ -12,25 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr_keras.data.download.archives import unpack_archive
-from cxr_keras.data.download.fetch import (
-    RETRY_WAITS_S,
-    Check,
-    Transfer,
-    disk_errors,
-    fetch,
-    locked,
-    part_of,
-    size_of,
-    transfer_file,
-)
+from cxr_keras.data.download import label_files
+from cxr_keras.data.download.archives import extract_archive
+from cxr_keras.data.download.fetch import disk_errors, fetch, locked, part_of, size_of
+from cxr_keras.data.download.label_files import LABEL_FILES, LabelFile, fetch_label_file
 from cxr_keras.errors import DataError
 from cxr_keras.utils.console import notice
 
-URL_VARIABLE, METADATA_URL_VARIABLE = "CXR_KERAS_NIH_URL", "CXR_KERAS_NIH_METADATA_URL"
+URL_VARIABLE = "CXR_KERAS_NIH_URL"
 NIH_URL = "https://nihcc.box.com/shared/static/"
-METADATA_URL = "https://huggingface.co/datasets/alkzar90/NIH-Chest-X-ray-dataset/resolve/main/data/"
-METADATA = ("Data_Entry_2017_v2020.csv", "train_val_list.txt", "test_list.txt")
 LICENCE = (
     "ChestX-ray14 may be used without restriction; acknowledge the NIH Clinical Center and cite "
     "Wang et al., ChestX-ray8, CVPR 2017."
@@ -79,6 +69,7 @@ def download(
     metadata_url: str | None = None,
     keep_archives: bool = False,
     table: Sequence[Archive] = ARCHIVES,
+    files: Sequence[LabelFile] = LABEL_FILES,
 ) -> Path:
     """Bring ChestX-ray14, or some of its archives, into NIH's own layout.
 
@@ -93,31 +84,32 @@ def download(
         metadata_url: a mirror of the label files; `$CXR_KERAS_NIH_METADATA_URL`.
         keep_archives: keep each archive after its images are unpacked.
         table: the archives that there are.
+        files: the label files that there are.
 
     Returns:
         The data folder.
 
     Raises:
         DataError: bad numbers, too little room, a file that cannot be fetched or is not the
-            published one, or an archive that holds anything but radiographs.
+            published one (a label file that is already there, too), or an archive that holds
+            anything but radiographs.
     """
     folder = Path(dest).expanduser()
     chosen = [] if metadata_only else [table[n - 1] for n in parse_archives(archives, len(table))]
     base = (base_url or os.environ.get(URL_VARIABLE) or NIH_URL).rstrip("/")
-    labels = (metadata_url or os.environ.get(METADATA_URL_VARIABLE) or METADATA_URL).rstrip("/")
+    mirror = metadata_url or os.environ.get(label_files.URL_VARIABLE) or label_files.MIRROR_URL
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         missing = [archive for archive in chosen if not _is_done(folder, archive.name)]
         _check_room(folder, missing, keep_archives)
     size = sum(archive.bytes for archive in missing)
     notice(
-        f"{folder}: {len(METADATA)} label files and {len(missing)} archives ({size / 1e9:.1f} GB) "
+        f"{folder}: {len(files)} label files and {len(missing)} archives ({size / 1e9:.1f} GB) "
         f"to fetch; {len(chosen) - len(missing)} archives are here already."
     )
     notice(LICENCE)
-    for name in METADATA:
-        advice = f"Another address can be set with ${METADATA_URL_VARIABLE}."
-        fetch(f"{labels}/{name}", folder / name, advice=advice)
+    for file in files:
+        fetch_label_file(file, folder, mirror)
     notice("BBox_List_2017.csv is not on the mirror: take it from NIH's page if you need boxes.")
     for archive in missing:
         _bring(archive, folder, f"{base}/{archive.key}", keep=keep_archives)
@@ -148,12 +140,11 @@ def parse_archives(text: str | None, count: int = len(ARCHIVES)) -> list[int]:
 def _bring(archive: Archive, folder: Path, url: str, *, keep: bool) -> None:
     """Fetch and unpack one archive, alone: another process may be told to bring the same."""
     target = folder / archive.name
-    check = Check(archive.bytes, archive.md5)
     advice = f"Another address can be set with ${URL_VARIABLE}."
     with disk_errors(target), locked(target):
         if not _is_done(folder, archive.name):
-            transfer_file(Transfer(url, target, check, archive.name, advice), RETRY_WAITS_S)
-            images = unpack_archive(target, folder)
+            fetch(url, target, size=archive.bytes, md5=archive.md5, advice=advice)
+            images = extract_archive(target, folder)
             notice(f"{archive.name}: {images:,} images in {folder / 'images'}.")
         if not keep:
             target.unlink(missing_ok=True)

@@ -46,6 +46,8 @@ TABLE_NAMES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 BOX_NAME = "BBox_List_2017.csv"
 LIST_NAMES = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
 
+# NIH renamed the column in the table on its page; the 2017 table and mirrors keep the old name.
+_NEW_NAMES = {"Patient Sex": GENDER}
 _KEPT_COLUMNS = (IMAGE, FINDING_LABELS, "Follow-up #", PATIENT, AGE, GENDER, VIEW)
 
 
@@ -184,6 +186,7 @@ def _read_csv(source: Path) -> pd.DataFrame:
     except (OSError, EOFError, UnicodeError, zlib.error, pd.errors.ParserError) as error:
         raise DataError(f"{source} cannot be read as a table ({str(error).strip()}).") from error
     table = table.rename(columns=lambda name: re.sub(r"\s+", " ", str(name)).strip())
+    table = table.rename(columns=_NEW_NAMES)
     return table.loc[:, ~table.columns.duplicated()]
 
 

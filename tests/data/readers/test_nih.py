@@ -46,6 +46,16 @@ def test_the_2017_file_with_its_trailing_column_and_ages(tmp_path):
     assert len(notices) == 1  # 12 findings that no image has
 
 
+def test_the_table_on_nihs_page_says_sex_where_others_say_gender(make_folder):
+    folder = make_folder([("1_0.png", "Mass", 1), ("2_0.png", "No Finding", 2)])
+    path = folder / "Data_Entry_2017_v2020.csv"
+    before, _ = read_label_table(path)
+    path.write_text(path.read_text().replace("Patient Gender", "Patient Sex"))
+    after, _ = read_label_table(path)
+    assert after["Patient Gender"].tolist() == ["M", "M"]
+    assert after.equals(before)
+
+
 @pytest.mark.parametrize("how", ["gz", "bom", "crlf", "utf-16", "latin-1", "spaces"])
 def test_encodings_and_line_ends(make_folder, how):
     folder = make_folder([("1_0.png", "Mass|Edema", 1), ("2_0.png", "No Finding", 2)])

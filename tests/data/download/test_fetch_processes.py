@@ -1,0 +1,72 @@
+"""`fetch` in processes that are killed, that share a file, or whose disk is full."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from helpers.mirror import CONTENT, MD5, part_of
+from helpers.processes import in_process
+
+from cxr_keras.data.download.fetch import fetch
+
+CONFINED = """
+import resource, sys
+from pathlib import Path
+from cxr_keras.data.download.fetch import fetch
+from cxr_keras.errors import DataError
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+try:
+    fetch(sys.argv[1], Path(sys.argv[2]), size=3_000_000, md5=sys.argv[3])
+except DataError as error:
+    sys.exit(f"DataError: {error}")
+"""
+
+
+def test_a_full_disk_keeps_the_part(mirror, target):
+    process = in_process(CONFINED, f"{mirror.url}/file", target, MD5)
+    text = process.communicate(timeout=20)[1]
+    assert f"DataError: {target} cannot be written (File too large)." in text
+    assert "What has been fetched is kept: make room" in text
+    assert "Traceback" not in text
+    assert not target.exists()
+    kept = part_of(target).stat().st_size
+    assert 500_000 < kept <= 1_000_000
+    fetch(f"{mirror.url}/file", target, size=len(CONTENT), md5=MD5)
+    assert target.read_bytes() == CONTENT
+    assert mirror.asked("file") == [None, f"bytes={kept}-"]
+
+
+FETCH = """
+import logging, sys
+from pathlib import Path
+from cxr_keras.data.download.fetch import fetch
+logging.basicConfig(level=logging.INFO)
+fetch(sys.argv[1], Path(sys.argv[2]), size=3_000_000, md5=sys.argv[3])
+"""
+
+
+def test_a_killed_download_goes_on(mirror, target):
+    mirror.faults = [("slow", 5000)]
+    process = in_process(FETCH, f"{mirror.url}/file", target, MD5)
+    deadline = time.monotonic() + 10
+    while not (part_of(target).exists() and part_of(target).stat().st_size > 1_000_000):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not target.exists()
+    kept = part_of(target).stat().st_size
+    fetch(f"{mirror.url}/file", target, size=len(CONTENT), md5=MD5)
+    assert target.read_bytes() == CONTENT
+    assert mirror.asked("file") == [None, f"bytes={kept}-"]
+
+
+def test_two_processes_share_one_download(mirror, target):
+    mirror.faults = [("slow", 800)]
+    pair = [in_process(FETCH, f"{mirror.url}/file", target, MD5) for _ in range(2)]
+    texts = [process.communicate(timeout=20)[1] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0]
+    assert target.read_bytes() == CONTENT
+    assert mirror.asked("file") == [None]
+    assert "Another process is fetching file.gz; waiting for it." in "".join(texts)

@@ -1,0 +1,71 @@
+"""Processes of their own, which can be killed or confined."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+SETPRIV = shutil.which("setpriv")
+
+
+def in_process(code: str, *args: object) -> subprocess.Popen[str]:
+    """Python code in a process of its own, which can be killed or confined."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, args)], stderr=subprocess.PIPE, text=True
+    )
+
+
+def cxr(*args, limit=None, obey_rights=False, cwd=None, **environment):
+    """`cxr-keras …` as a process; `limit` is the largest file in bytes that it may write.
+
+    `obey_rights` takes root's right to pass over permissions away.
+    """
+    command = [sys.executable, "-m", "cxr_keras", *map(str, args)]
+    if obey_rights and os.geteuid() == 0:
+        without = "--{}=-dac_override,-dac_read_search"
+        command = [SETPRIV, *(without.format(s) for s in ("bounding-set", "inh-caps")), *command]
+
+    def set_limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | environment,
+        preexec_fn=set_limit if limit else None,
+        timeout=170,
+        check=False,
+    )
+
+
+def assert_one_sentence(result, *says):
+    assert result.returncode == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    error = next(line for line in result.stderr.splitlines() if line.startswith("Error: "))
+    for text in says:
+        assert text in error, error
+
+
+def obey_ctrl_c():
+    """Tests that run in the background of a shell inherit that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def killed_when(command, happens, environment):
+    """Start `command` and kill -9 it as soon as `happens`."""
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet)
+    deadline = time.monotonic() + 90
+    while not (happened := happens()) and time.monotonic() < deadline:
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.002)
+    assert happened
+    process.send_signal(signal.SIGKILL)
+    process.wait()
