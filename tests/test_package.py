@@ -54,6 +54,19 @@ def test_every_public_name_is_there_and_no_other():
         _ = cxr_keras.nonsense
 
 
+def test_the_typed_script_uses_every_public_name():
+    """`.ci/run` holds it against `mypy --strict`."""
+    tree = ast.parse((ROOT / "tests" / "typed" / "public_names.py").read_text(encoding="utf-8"))
+    imported = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "cxr_keras"
+        for alias in node.names
+    }
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert imported == imported & used == set(cxr_keras.__all__)
+
+
 def test_every_room_has_its_row_in_the_table():
     rooms = {path.name for path in PACKAGE.iterdir() if list(path.glob("*.py"))}
     single = {path.stem for path in PACKAGE.glob("[!_]*.py")}
