@@ -41,7 +41,7 @@ from cxr_keras.training.checkpoint import Recorder
 from cxr_keras.training.config import TrainConfig
 from cxr_keras.training.feature_cache import TrainedPart, trained_part
 from cxr_keras.training.fitting import fit
-from cxr_keras.utils.arguments import PathLike
+from cxr_keras.utils.arguments import PathLike, Real, Whole
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import write_table
 
@@ -72,19 +72,19 @@ def train(
     model: str | keras.Model,
     data: PathLike | None = None,
     *,
-    epochs: int = TrainConfig.epochs,
-    lr: float = TrainConfig.lr,
-    batch_size: int = TrainConfig.batch_size,
+    epochs: Whole = TrainConfig.epochs,
+    lr: Real = TrainConfig.lr,
+    batch_size: Whole = TrainConfig.batch_size,
     loss: str = TrainConfig.loss,
     weights: PathLike | None = None,
-    fine_tune: str | int | None = None,
+    fine_tune: str | Whole | None = None,
     precision: str = TrainConfig.precision,
     split_method: SplitMethod = TrainConfig.split_method,
-    per_class: int = TrainConfig.per_class,
-    seed: int = TrainConfig.seed,
+    per_class: Whole = TrainConfig.per_class,
+    seed: Whole = TrainConfig.seed,
     name: str | None = None,
     folder: PathLike = TrainConfig.folder,
-    checkpoint_every: int | None = None,
+    checkpoint_every: Whole | None = None,
     feature_cache: bool = True,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     overwrite: bool = False,
@@ -127,26 +127,33 @@ def train(
 
     Example:
         >>> from cxr_keras import train
-        >>> run = train("alexnet_custom", data="data/nih", epochs=30, lr=5e-4)
-        >>> run.metrics.set_index("label").loc["Effusion", "auroc"]
+        >>> run = train("resnet_custom", data="data/nih", epochs=2, lr=5e-4)
+        >>> run.folder.name
+        'resnet_custom-ep2-lr0.0005'
+        >>> auroc = run.metrics.set_index("label")["auroc"]  # of the test split
+        >>> run.history["epoch"].tolist()
+        [1, 2]
     """
+    numbers: dict[str, Any] = {  # numpy's, perhaps: the configuration makes them Python's
+        "epochs": epochs,
+        "lr": lr,
+        "batch_size": batch_size,
+        "fine_tune": fine_tune,
+        "per_class": per_class,
+        "seed": seed,
+        "checkpoint_every": checkpoint_every,
+    }
     config = TrainConfig(
         model=model if isinstance(model, str) else model.name,
         data=data,
-        epochs=epochs,
-        lr=lr,
-        batch_size=batch_size,
         loss=loss,
         weights=weights,
-        fine_tune=fine_tune,
         precision=precision,
         split_method=split_method,
-        per_class=per_class,
-        seed=seed,
         name=name,
         folder=folder,
-        checkpoint_every=checkpoint_every,
         feature_cache=feature_cache,
+        **numbers,
     )
     folder = config.run_folder
     check_folder(folder, config.settings(), overwrite=overwrite, resume=resume)
