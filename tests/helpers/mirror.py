@@ -7,6 +7,7 @@ import http.server
 import random
 import socket
 import struct
+import threading
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ class Mirror(http.server.ThreadingHTTPServer):
         self.faults: list[tuple[str, int]] = []
         self.requests: list[tuple[str, str | None]] = []
         self.ranges = True
+        self.released = threading.Event()  # ends the silence of the fault "held"
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def asked(self, name: str) -> list[str | None]:
@@ -81,10 +83,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     time.sleep(0.05)
                     linger = struct.pack("ii", 1, 0)
                     self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            elif kind in ("slow", "stall"):
+            elif kind in ("slow", "held"):
                 self.wfile.write(body[: len(body) // 2])
                 self.wfile.flush()
-                time.sleep(value / 1000)
+                self.server.released.wait(value / 1000 if kind == "slow" else None)
                 self.wfile.write(body[len(body) // 2 :])
             else:
                 self.wfile.write(body)

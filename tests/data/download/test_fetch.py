@@ -188,12 +188,11 @@ def test_no_server(target):
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/file"
         text = refusal(fetch, url, target, waits=QUICK)
     assert f"{url} cannot be fetched: there is no connection" in text
-    assert "refused" in text
 
 
 def test_a_server_that_falls_silent_is_a_cut(mirror, target, monkeypatch):
     monkeypatch.setattr(module, "TIMEOUT_S", 0.2)
-    mirror.faults = [("stall", 1500)]
+    mirror.faults = [("held", 0)]
     fetch(f"{mirror.url}/file", target, md5=MD5, waits=QUICK)
     assert target.read_bytes() == CONTENT
     assert len(mirror.requests) == 2
