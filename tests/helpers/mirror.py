@@ -28,7 +28,7 @@ class Mirror(http.server.ThreadingHTTPServer):
         self.faults: list[tuple[str, int]] = []
         self.requests: list[tuple[str, str | None]] = []
         self.ranges = True
-        self.released = threading.Event()  # ends the silence of the fault "held"
+        self.released = threading.Event()  # ends the silence of the fault "stall"
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def asked(self, name: str) -> list[str | None]:
@@ -83,7 +83,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     time.sleep(0.05)
                     linger = struct.pack("ii", 1, 0)
                     self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            elif kind in ("slow", "held"):
+            elif kind in ("slow", "stall"):
                 self.wfile.write(body[: len(body) // 2])
                 self.wfile.flush()
                 self.server.released.wait(value / 1000 if kind == "slow" else None)

@@ -192,7 +192,7 @@ def test_no_server(target):
 
 def test_a_server_that_falls_silent_is_a_cut(mirror, target, monkeypatch):
     monkeypatch.setattr(module, "TIMEOUT_S", 0.2)
-    mirror.faults = [("held", 0)]
+    mirror.faults = [("stall", 0)]
     fetch(f"{mirror.url}/file", target, md5=MD5, waits=QUICK)
     assert target.read_bytes() == CONTENT
     assert len(mirror.requests) == 2

@@ -46,7 +46,7 @@ fetch(sys.argv[1], Path(sys.argv[2]), md5=sys.argv[3])
 
 
 def test_a_killed_download_goes_on(mirror, target):
-    mirror.faults = [("held", 0)]
+    mirror.faults = [("stall", 0)]
     process = in_process(FETCH, f"{mirror.url}/file", target, MD5)
     part = part_of(target)
     wait_until(lambda: part.exists() and part.stat().st_size > 1_000_000, process)
@@ -60,7 +60,7 @@ def test_a_killed_download_goes_on(mirror, target):
 
 
 def test_two_processes_share_one_download(mirror, target):
-    mirror.faults = [("held", 0)]
+    mirror.faults = [("stall", 0)]
     first = in_process(FETCH, f"{mirror.url}/file", target, MD5)
     wait_until(lambda: mirror.requests, first)
     second = in_process(FETCH, f"{mirror.url}/file", target, MD5)
