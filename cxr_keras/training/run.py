@@ -38,7 +38,7 @@ from cxr_keras.runs.run_folder import (
     run_info,
 )
 from cxr_keras.training.checkpoint import Recorder
-from cxr_keras.training.config import TrainConfig
+from cxr_keras.training.config import TrainConfig, configure
 from cxr_keras.training.feature_cache import TrainedPart, trained_part
 from cxr_keras.training.fitting import fit
 from cxr_keras.utils.arguments import PathLike, Real, Whole
@@ -134,26 +134,23 @@ def train(
         >>> run.history["epoch"].tolist()
         [1, 2]
     """
-    numbers: dict[str, Any] = {  # numpy's, perhaps: the configuration makes them Python's
-        "epochs": epochs,
-        "lr": lr,
-        "batch_size": batch_size,
-        "fine_tune": fine_tune,
-        "per_class": per_class,
-        "seed": seed,
-        "checkpoint_every": checkpoint_every,
-    }
-    config = TrainConfig(
+    config = configure(
         model=model if isinstance(model, str) else model.name,
         data=data,
+        epochs=epochs,
+        lr=lr,
+        batch_size=batch_size,
         loss=loss,
         weights=weights,
+        fine_tune=fine_tune,
         precision=precision,
         split_method=split_method,
+        per_class=per_class,
+        seed=seed,
         name=name,
         folder=folder,
+        checkpoint_every=checkpoint_every,
         feature_cache=feature_cache,
-        **numbers,
     )
     folder = config.run_folder
     check_folder(folder, config.settings(), overwrite=overwrite, resume=resume)
