@@ -19,6 +19,7 @@ from cxr_keras.data.preparation import resolve_data
 from cxr_keras.data.readers import nih
 from cxr_keras.data.readers.nih import AGE, FINDING_LABELS, GENDER, PATIENT, VIEW
 from cxr_keras.errors import DataError
+from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import write_table
 
@@ -60,7 +61,7 @@ class Exploration:
 
 
 def explore(
-    data: str | Path | None = None, *, on_disk: bool = False, out: str | Path | None = None
+    data: PathLike | None = None, *, on_disk: bool = False, out: PathLike | None = None
 ) -> Exploration:
     """Count labels, their combinations, ages, sexes and views; write tables and figures.
 

@@ -66,10 +66,14 @@ def register_model(
         pretrained: torchvision's weights for it.
 
     Example:
+        >>> import keras
+        >>> from cxr_keras import build_model, register_model
         >>> @register_model(source="a first try", blocks=("conv1",))
         ... def tiny(x):
         ...     x = keras.layers.Conv2D(8, 3, strides=4, name="conv1")(x)
         ...     return keras.layers.GlobalAveragePooling2D(name="pool")(x)
+        >>> build_model("tiny").count_params()
+        359
     """
 
     def register(body: Body) -> Body:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,10 @@ class TrainConfig:
             del values[name]
         values["split"] = values.pop("split_method")  # its name in run.json
         return values
+
+
+# For arguments as Python users pass them: the numbers may be numpy's, and become Python's.
+configure: Callable[..., TrainConfig] = TrainConfig
 
 
 def _one_of(what: str, value: str, choices: tuple[str, ...]) -> None:

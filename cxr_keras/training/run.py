@@ -38,10 +38,10 @@ from cxr_keras.runs.run_folder import (
     run_info,
 )
 from cxr_keras.training.checkpoint import Recorder
-from cxr_keras.training.config import TrainConfig
+from cxr_keras.training.config import TrainConfig, configure
 from cxr_keras.training.feature_cache import TrainedPart, trained_part
 from cxr_keras.training.fitting import fit
-from cxr_keras.utils.arguments import PathLike
+from cxr_keras.utils.arguments import PathLike, Real, Whole
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import write_table
 
@@ -72,19 +72,19 @@ def train(
     model: str | keras.Model,
     data: PathLike | None = None,
     *,
-    epochs: int = TrainConfig.epochs,
-    lr: float = TrainConfig.lr,
-    batch_size: int = TrainConfig.batch_size,
+    epochs: Whole = TrainConfig.epochs,
+    lr: Real = TrainConfig.lr,
+    batch_size: Whole = TrainConfig.batch_size,
     loss: str = TrainConfig.loss,
     weights: PathLike | None = None,
-    fine_tune: str | int | None = None,
+    fine_tune: str | Whole | None = None,
     precision: str = TrainConfig.precision,
     split_method: SplitMethod = TrainConfig.split_method,
-    per_class: int = TrainConfig.per_class,
-    seed: int = TrainConfig.seed,
+    per_class: Whole = TrainConfig.per_class,
+    seed: Whole = TrainConfig.seed,
     name: str | None = None,
     folder: PathLike = TrainConfig.folder,
-    checkpoint_every: int | None = None,
+    checkpoint_every: Whole | None = None,
     feature_cache: bool = True,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     overwrite: bool = False,
@@ -127,10 +127,14 @@ def train(
 
     Example:
         >>> from cxr_keras import train
-        >>> run = train("alexnet_custom", data="data/nih", epochs=30, lr=5e-4)
-        >>> run.metrics.set_index("label").loc["Effusion", "auroc"]
+        >>> run = train("resnet_custom", data="data/nih", epochs=2, lr=5e-4)
+        >>> run.folder.name
+        'resnet_custom-ep2-lr0.0005'
+        >>> auroc = run.metrics.set_index("label")["auroc"]  # of the test split
+        >>> run.history["epoch"].tolist()
+        [1, 2]
     """
-    config = TrainConfig(
+    config = configure(
         model=model if isinstance(model, str) else model.name,
         data=data,
         epochs=epochs,

@@ -7,11 +7,16 @@ import operator
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cxr_keras.errors import CxrError
 
+if TYPE_CHECKING:
+    import numpy as np
+
 PathLike: TypeAlias = "str | os.PathLike[str]"
+Whole: TypeAlias = "int | np.integer[Any]"
+Real: TypeAlias = "float | np.floating[Any]"
 
 
 def as_text(path: PathLike | None) -> str | None:

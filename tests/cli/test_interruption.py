@@ -4,15 +4,18 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.processes import cxr, killed_when, obey_ctrl_c
+from helpers.processes import cxr, killed_when, obey_ctrl_c, wait_until
 
 TABLE = "Data_Entry_2017_v2020.csv"
+
+
+def count_lines(files):
+    return sum(file.read_text().count("\n") for file in files)
 
 
 @pytest.mark.slow
@@ -49,13 +52,9 @@ def test_ctrl_c_ends_at_once_with_130_and_keeps_what_was_done(run, phantoms, tmp
         while not process.stderr.readline().startswith("epoch 2/"):
             assert process.poll() is None
     elif job == "prepare":
-        while not list(own.glob("pixels/.*.tmp/pixels.npy")):
-            assert process.poll() is None
-            time.sleep(0.01)
+        wait_until(lambda: list(own.glob("pixels/.*.tmp/pixels.npy")), process)
     else:
-        while not any(path.read_text().count("\n") > 20 for path in tmp_path.glob(".f.csv.*")):
-            assert process.poll() is None
-            time.sleep(0.01)
+        wait_until(lambda: count_lines(tmp_path.glob(".f.csv.*")) > 20, process)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=10)
     assert process.returncode == 130, said

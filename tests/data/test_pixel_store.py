@@ -3,10 +3,10 @@
 import os
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
+from helpers.processes import wait_until
 from PIL import Image
 
 from cxr_keras.data import pixel_store
@@ -89,9 +89,7 @@ def test_a_killed_preparation_leaves_nothing_under_the_stores_name(tmp_path):
     code = "import sys; from cxr_keras.data import pixel_store;pixel_store.open_store(sys.argv[1:])"
     environment = os.environ | {"CXR_KERAS_CACHE": str(own)}
     process = subprocess.Popen([sys.executable, "-c", code, *map(str, many)], env=environment)
-    deadline = time.monotonic() + 30
-    while not list(own.glob("pixels/.*.tmp/pixels.npy")) and time.monotonic() < deadline:
-        time.sleep(0.005)
+    wait_until(lambda: list(own.glob("pixels/.*.tmp/pixels.npy")), process)
     process.kill()
     process.wait()
     assert not [p for p in (own / "pixels").iterdir() if p.is_dir() and p.suffix != ".tmp"]

@@ -1,6 +1,7 @@
 """`evaluate` on runs, and what it refuses."""
 
 import shutil
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -117,8 +118,6 @@ def test_a_file_on_its_own_gets_a_folder_of_its_own(run, tmp_path, capsys):
 
 
 def test_a_file_that_does_not_say_what_it_was_trained_on_is_called_out(run, tmp_path, capsys):
-    import zipfile
-
     bare = tmp_path / "bare.keras"
     with zipfile.ZipFile(run.folder / "model.keras") as old, zipfile.ZipFile(bare, "w") as new:
         for name in old.namelist():
@@ -128,13 +127,19 @@ def test_a_file_that_does_not_say_what_it_was_trained_on_is_called_out(run, tmp_
     assert "does not say which images it was trained on" in capsys.readouterr().err
 
 
-def test_images_of_another_decoding_are_not_taken_for_unknown_ones(
-    run, tmp_path, capsys, monkeypatch
-):
+def test_images_of_another_decoding_are_not_taken_for_unknown_ones(run, tmp_path, capsys):
     """Their digests cannot be compared, which is said, and not that none is among these."""
-    monkeypatch.setattr(model_file, "_DIGESTS", "digests of pixels, decoding 99")
-    assert model_file.read_images(run.folder, model_file.TRAINED_ON) is None
-    evaluate(run.folder, split="val", resamples=0, out=tmp_path / "out")
+    file = tmp_path / "older.keras"
+    with zipfile.ZipFile(run.folder / "model.keras") as old, zipfile.ZipFile(file, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name in (model_file.TRAINED_ON, model_file.TUNED_ON):
+                first, rest = content.split(b"\n", 1)
+                assert first.startswith(b"digests of pixels, decoding ")
+                content = b"digests of pixels, decoding 0\n" + rest
+            new.writestr(name, content)
+    assert model_file.read_images(file, model_file.TRAINED_ON) is None
+    evaluate(file, split="val", resamples=0, out=tmp_path / "out")
     said = capsys.readouterr().err
     assert "does not say which images it was trained on" in said
     assert "A validation split chose this network's epoch and thresholds" in said

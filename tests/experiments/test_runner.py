@@ -4,11 +4,11 @@ import json
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import reproduce
 from helpers.experiments import EXPERIMENTS, script
+from helpers.processes import wait_until
 from report import grid, results, runner
 
 from cxr_keras import CxrError
@@ -102,16 +102,13 @@ def test_a_failure_in_a_process_of_its_own_comes_back_as_a_sentence(tmp_path, ph
 @pytest.mark.slow
 def test_a_killed_grid_goes_on_where_it_was(tmp_path, phantoms):
     command = ["--quick", "--data", phantoms, "--only", "C12", "--out", tmp_path]
-    first = subprocess.Popen([sys.executable, EXPERIMENTS / "reproduce.py", *map(str, command)])
+    first = subprocess.Popen(
+        [sys.executable, EXPERIMENTS / "reproduce.py", *map(str, command)], stderr=subprocess.PIPE
+    )
     folder = tmp_path / "runs-quick" / "C12-resnet_custom-ep2-lr0.0005"
-    deadline = time.monotonic() + 120
-    while not (folder / "run.json").exists():
-        assert first.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until((folder / "run.json").exists, first)
     first.send_signal(signal.SIGKILL)
-    first.wait()
-    time.sleep(2)  # its run must have ended with it
+    first.communicate(timeout=60)  # until its run, which holds the same stderr, has ended with it
     assert json.loads((folder / "run.json").read_text())["status"] == "running"
     again = script(*command)
     assert again.returncode == 0, again.stderr

@@ -7,6 +7,7 @@ import http.server
 import random
 import socket
 import struct
+import threading
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ class Mirror(http.server.ThreadingHTTPServer):
         self.faults: list[tuple[str, int]] = []
         self.requests: list[tuple[str, str | None]] = []
         self.ranges = True
+        self.released = threading.Event()  # ends the silence of the fault "stall"
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def asked(self, name: str) -> list[str | None]:
@@ -84,7 +86,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             elif kind in ("slow", "stall"):
                 self.wfile.write(body[: len(body) // 2])
                 self.wfile.flush()
-                time.sleep(value / 1000)
+                self.server.released.wait(value / 1000 if kind == "slow" else None)
                 self.wfile.write(body[len(body) // 2 :])
             else:
                 self.wfile.write(body)

@@ -58,14 +58,19 @@ def obey_ctrl_c():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def wait_until(happens, process, seconds=120):
+    """Return as soon as `happens()` is true; fail if `process`, which is to do it, ends first."""
+    deadline = time.monotonic() + seconds
+    while not happens():
+        assert process.poll() is None, "it ended before it happened"
+        assert time.monotonic() < deadline, f"it did not happen within {seconds} s"
+        time.sleep(0.002)
+
+
 def killed_when(command, happens, environment):
     """Start `command` and kill -9 it as soon as `happens`."""
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet)
-    deadline = time.monotonic() + 90
-    while not (happened := happens()) and time.monotonic() < deadline:
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.002)
-    assert happened
+    wait_until(happens, process)
     process.send_signal(signal.SIGKILL)
     process.wait()

@@ -48,26 +48,13 @@ def slow_bootstrap(truth, probability, patients, resamples, seed, averages=AVERA
     return np.moveaxis(np.array(rows), 2, 0)
 
 
-@pytest.mark.parametrize("decimals", [0, 1, 9])
-def test_weighted_measures_against_scikit_learn(decimals):
-    truth, score, codes = random_case(decimals, n=200, decimals=decimals)
-    weights = np.random.default_rng(1).integers(0, 4, (12, 21)).astype(float)
-    weights[:, 0] = 0  # nobody
-    score[:, 3] = 0.5  # constant
-    for t, s in zip(truth.T, score.T, strict=True):
-        ranking = bootstrap._ranking(t.astype(bool), s, codes + 1)
-        expected = [scikit_learn(t, s, w[codes + 1]) for w in weights]
-        np.testing.assert_allclose(
-            bootstrap._auroc_and_ap(ranking, weights).T, expected, rtol=0, atol=1e-12
-        )
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_intervals_against_images_truly_repeated(seed):
-    truth, probability, patients = random_case(seed, n=30, patients=9)
+@pytest.mark.parametrize("decimals", [0, 1, 9])  # ties of many images, of some, and none
+def test_intervals_against_images_truly_repeated(decimals):
+    truth, probability, patients = random_case(decimals, n=30, patients=9, decimals=decimals)
     truth[:, 2] = patients == patients[0]  # one positive patient: some resamples have none
-    table = intervals(truth, probability, patients, resamples=25, seed=seed, level=0.9, **NAMED)
-    both = slow_bootstrap(truth, probability, patients, 25, seed)
+    probability[:, 3] = 0.5  # constant
+    table = intervals(truth, probability, patients, resamples=25, seed=decimals, level=0.9, **NAMED)
+    both = slow_bootstrap(truth, probability, patients, 25, decimals)
     assert np.isnan(both[0, 1:, 2]).any()
     assert table["label"].tolist() == [*LABELS, *AVERAGES]
     for values, measure in zip(both, ("auroc", "ap"), strict=True):
@@ -178,19 +165,19 @@ def test_the_order_of_the_images_does_not_matter(name):
     pd.testing.assert_frame_equal(first, second, check_exact=True)
 
 
-def test_blocks_change_nothing_and_progress_counts_them(monkeypatch):
-    truth, probability, patients = random_case(6)
-    case, pair = (truth, probability, patients), (truth, probability, probability**2, patients)
-    options = {"resamples": 20} | NAMED
-    whole, whole_pair = intervals(*case, **options), paired_differences(*pair, **options)
-    for size, expected in ((1, [1] * 20), (7, [7, 7, 6]), (20, [20])):
-        monkeypatch.setattr(bootstrap, "_BLOCK_BYTES", size * 8 * bootstrap._ARRAYS * 60)
-        done, done_pair = [], []
-        table = intervals(*case, progress=done.append, **options)
-        pd.testing.assert_frame_equal(table, whole, check_exact=True)
-        table = paired_differences(*pair, progress=done_pair.append, **options)
-        pd.testing.assert_frame_equal(table, whole_pair, check_exact=True)
-        assert done == done_pair == expected
+def test_blocks_change_nothing_and_progress_counts_them():
+    # 20,000 images go block by block; copies of a patient's images leave the measures as they are
+    truth, probability, _ = random_case(6, n=40)
+    case = [truth, probability, probability**2, np.arange(40)]
+    copies = [np.repeat(array, 500, axis=0) for array in case]
+    for measure, names in ((intervals, (0, 1, 3)), (paired_differences, (0, 1, 2, 3))):
+        whole, done = [], []
+        expected = measure(*(case[i] for i in names), resamples=90, progress=whole.append, **NAMED)
+        table = measure(*(copies[i] for i in names), resamples=90, progress=done.append, **NAMED)
+        pd.testing.assert_frame_equal(table, expected, rtol=1e-9)
+        assert whole == [90]
+        assert len(done) > 1
+        assert sum(done) == 90
 
 
 def test_the_seed_is_what_differs():

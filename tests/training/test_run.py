@@ -4,11 +4,11 @@ import json
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.processes import wait_until
 from helpers.shared import shared
 
 from cxr_keras import load_model, train
@@ -147,9 +147,7 @@ def test_a_stopped_run_resumes_to_the_same_history_and_weights(phantoms, whole, 
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell may ignore it
     )
     folder = tmp_path / whole.name
-    deadline = time.monotonic() + 60
-    while not (folder / "checkpoint.npz").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until((folder / "checkpoint.npz").exists, process)
     process.send_signal(how)
     assert process.wait(timeout=20) != 0
     assert (folder / "checkpoint.npz").exists()

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,22 +25,17 @@ def test_a_loss_that_is_nan_stops_and_says_which_rate_to_try(
     assert not (tmp_path / "bad" / "checkpoint.npz").exists()
 
 
-def test_the_best_epoch_before_a_nan_is_kept(tiny_model, phantoms, tmp_path, capsys, monkeypatch):
-    """A rate that ruins the weights in the third epoch."""
-    import keras
+class Ruin(keras.callbacks.Callback):
+    """Makes the third epoch's weights NaN, as a rate can that is too high."""
 
-    from cxr_keras.training.callbacks import EpochSeed
-
-    begin = EpochSeed.on_epoch_begin
-
-    def ruin(self, epoch, logs=None):
-        begin(self, epoch, logs)
+    def on_epoch_begin(self, epoch, logs=None):
         if epoch == 2:
             weight = self.model.trainable_variables[0]
             weight.assign(keras.ops.full(weight.shape, float("nan")))
 
-    monkeypatch.setattr(EpochSeed, "on_epoch_begin", ruin)
-    run = train(tiny_model, phantoms, epochs=6, lr=0.002, folder=str(tmp_path))
+
+def test_the_best_epoch_before_a_nan_is_kept(tiny_model, phantoms, tmp_path, capsys):
+    run = train(tiny_model, phantoms, epochs=6, lr=0.002, folder=str(tmp_path), callbacks=[Ruin()])
     assert "NaN or infinite in epoch 3, so training stops. Try --lr 0.0002" in (
         capsys.readouterr().err
     )
@@ -60,12 +56,13 @@ def test_two_trainings_of_one_name_do_not_harm_each_other(
     info = run_folder.read_run(folder)
     run_folder.write_run(folder, info | {"status": "running"})
     code = (
-        "import sys, time; from pathlib import Path\n"
+        "import sys; from pathlib import Path\n"
         "from cxr_keras.runs.run_folder import hold_folder\n"
-        "with hold_folder(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+        "with hold_folder(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(folder)]
-    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    other = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
     assert other.stdout.readline() == "held\n"
     before = (folder / "model.keras").read_bytes()
     for how in ("overwrite", "resume"):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import signal
-import time
 
 from helpers.mirror import CONTENT, MD5, part_of
-from helpers.processes import in_process
+from helpers.processes import in_process, wait_until
 
 from cxr_keras.data.download.fetch import fetch
 
@@ -47,12 +46,10 @@ fetch(sys.argv[1], Path(sys.argv[2]), size=3_000_000, md5=sys.argv[3])
 
 
 def test_a_killed_download_goes_on(mirror, target):
-    mirror.faults = [("slow", 5000)]
+    mirror.faults = [("stall", 0)]
     process = in_process(FETCH, f"{mirror.url}/file", target, MD5)
-    deadline = time.monotonic() + 10
-    while not (part_of(target).exists() and part_of(target).stat().st_size > 1_000_000):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    part = part_of(target)
+    wait_until(lambda: part.exists() and part.stat().st_size > 1_000_000, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not target.exists()
@@ -63,10 +60,16 @@ def test_a_killed_download_goes_on(mirror, target):
 
 
 def test_two_processes_share_one_download(mirror, target):
-    mirror.faults = [("slow", 800)]
-    pair = [in_process(FETCH, f"{mirror.url}/file", target, MD5) for _ in range(2)]
-    texts = [process.communicate(timeout=20)[1] for process in pair]
+    mirror.faults = [("stall", 0)]
+    first = in_process(FETCH, f"{mirror.url}/file", target, MD5)
+    wait_until(lambda: mirror.requests, first)
+    second = in_process(FETCH, f"{mirror.url}/file", target, MD5)
+    said = next(line for line in second.stderr if "waiting" in line)
+    mirror.released.set()
+    pair = [first, second]
+    for process in pair:
+        process.communicate(timeout=20)
     assert [process.returncode for process in pair] == [0, 0]
     assert target.read_bytes() == CONTENT
     assert mirror.asked("file") == [None]
-    assert "Another process is fetching file.gz; waiting for it." in "".join(texts)
+    assert "Another process is fetching file.gz; waiting for it." in said

@@ -1,0 +1,82 @@
+"""The examples in docstrings and in the README are run, as they stand."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from helpers.places import ROOT
+
+PACKAGE = ROOT / "cxr_keras"
+
+
+def has_examples(path):
+    """Whether a docstring of this module holds an example."""
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef
+    nodes = (
+        n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, kinds)
+    )
+    return any(">>> " in (ast.get_docstring(node) or "") for node in nodes)
+
+
+WITH_EXAMPLES = [path for path in sorted(PACKAGE.rglob("*.py")) if has_examples(path)]
+DOCTEST = """
+import doctest, importlib, sys
+found = doctest.testmod(importlib.import_module(sys.argv[1]))
+sys.exit(found.failed or not found.attempted)
+"""
+
+
+@pytest.fixture
+def desk(phantoms, tmp_path):
+    """A folder with what the examples name: a small data folder, an image, a folder of images."""
+    data, more = tmp_path / "data" / "nih", tmp_path / "more_images"
+    (data / "images").mkdir(parents=True)
+    more.mkdir()
+    shutil.copy(phantoms / "Data_Entry_2017_v2020.csv", data)
+    drawn = sorted((phantoms / "images").iterdir())
+    for image in drawn[:16]:
+        shutil.copy(image, data / "images")
+    shutil.copy(drawn[16], tmp_path / "image.png")
+    shutil.copy(drawn[17], more)
+    return tmp_path
+
+
+def run_code(code, *args, cwd):
+    done = subprocess.run(
+        [sys.executable, "-c", code, *args], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_functions_that_one_meets_first_have_examples():
+    assert {"run.py", "registry.py"} <= {path.name for path in WITH_EXAMPLES}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_docstring_examples_give_what_they_say(path, desk):
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    run_code(DOCTEST, name, cwd=desk)
+
+
+PAGES = [
+    page
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    if "```python" in page.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_python_of_a_page_runs(page, desk):
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    for block in blocks:
+        run_code(block, cwd=desk)
+
+
+def test_the_readme_has_an_example():
+    assert ROOT / "README.md" in PAGES

@@ -1,0 +1,95 @@
+"""Every public name, used as Python users use it; `.ci/run` holds it against `mypy --strict`.
+
+It is checked and never run: what it says is that these calls, with these types, are right.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+
+from cxr_keras import (
+    FINDINGS,
+    LABELS,
+    CxrError,
+    __version__,
+    assess,
+    build_model,
+    calibrate,
+    compare,
+    ensemble,
+    evaluate,
+    explore,
+    load_model,
+    predict,
+    register_model,
+    train,
+)
+
+
+@register_model(source="a typed script", blocks=("conv1",))
+def small(x: keras.KerasTensor) -> keras.KerasTensor:
+    x = keras.layers.Conv2D(8, 3, strides=4, name="conv1")(x)
+    return keras.layers.GlobalAveragePooling2D(name="pool")(x)
+
+
+def look(folder: str, path: Path, anything: os.PathLike[str]) -> tuple[int, float]:
+    found = explore(folder, out=path)
+    explore(path, on_disk=True)
+    explore(anything, out=anything)
+    return found.images, found.multiple_share
+
+
+def train_as_people_do(path: Path) -> Path:
+    by_name = train("small", "data/nih", epochs=30, lr=5e-4, fine_tune="all", name="r")
+    train("resnet18", path, fine_tune=1, weights=path / "resnet18.pth", folder=path)
+    train("resnet18", weights="imagenet", split_method="official", callbacks=(), resume=True)
+    built: keras.Model = build_model("small", outputs=len(LABELS))
+    stop = keras.callbacks.EarlyStopping(patience=3)
+    train(built, path, callbacks=[stop], overwrite=True)
+    train(
+        "small",
+        epochs=np.int64(3),
+        lr=np.float32(1e-3),
+        batch_size=np.int32(8),
+        per_class=np.uint8(200),
+        seed=np.int64(1),
+        checkpoint_every=np.int64(1),
+    )
+    table: pd.DataFrame = by_name.metrics
+    print(table, by_name.history, by_name.info["best_epoch"], by_name.evaluation.loss)
+    return by_name.folder
+
+
+def measure(run: Path, other: str) -> dict[str, float]:
+    found = evaluate(run, thresholds=0.5, resamples=0)
+    evaluate(other, run, split="all", out=run / "all", force=True)
+    evaluate(run, thresholds=np.float64(0.3))
+    calibrate(run, method="platt", sensitivity=np.float64(0.9), resamples=200)
+    averaged = ensemble([run, other], name="both", weighted=True, folder=run.parent)
+    difference: pd.DataFrame = compare(run, averaged.folder, resamples=100, seed=3)
+    print(difference)
+    tables = assess(found.predictions, thresholds={"Mass": 0.2}, resamples=0)
+    print(tables.images, tables.metrics)
+    return tables.thresholds
+
+
+def find(run: str, images: list[Path]) -> list[str]:
+    rows = predict(run, images[0], csv_file="findings.csv")
+    rows += predict(Path(run), "folder", heatmaps=Path("maps"), resolve_no_finding=True)
+    rows += predict(run, [*images, "another.png"])
+    rows += predict(run, (path for path in images))
+    return [f"{row.path}: {row.error or row.findings} {row.probabilities}" for row in rows]
+
+
+def outputs(run: Path) -> tuple[str, ...]:
+    model: keras.Model = load_model(run)
+    try:
+        load_model(str(run))
+    except CxrError as error:
+        print(f"cxr-keras {__version__}: {error}", model.output_shape)
+    return FINDINGS
