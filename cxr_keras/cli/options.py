@@ -15,6 +15,7 @@ from cxr_keras.data.options import DEFAULT_SPLIT_METHOD, PER_CLASS, SEED, SPLIT_
 from cxr_keras.errors import CxrError
 from cxr_keras.metrics.options import RESAMPLES
 from cxr_keras.runs.options import RUNS_FOLDER
+from cxr_keras.utils.memory import is_out_of_memory
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -47,8 +48,9 @@ class Group(click.Group):
         except BrokenPipeError:  # `cxr-keras … | head` has read enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
-        except (CxrError, OSError, MemoryError) as error:
-            if ctx.params.get("debug"):
+        except Exception as error:
+            known = isinstance(error, CxrError | OSError) or is_out_of_memory(error)
+            if not known or ctx.params.get("debug"):
                 raise
             click.echo(f"Error: {_sentence(error)}", err=True)
             sys.exit(1)
@@ -56,7 +58,7 @@ class Group(click.Group):
 
 def _sentence(error: BaseException) -> str:
     """What to say of an error; the system's own name no remedy but the file."""
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return "There is not enough memory. Give a smaller --batch-size, or a smaller network."
     if isinstance(error, OSError):
         about = f"{error.filename}: " if error.filename else ""

@@ -106,6 +106,12 @@ def models() -> None:
     default=True,
     help="Run the frozen layers once per image, not once per epoch  [default: yes]",
 )
+@click.option(
+    "--deterministic",
+    is_flag=True,
+    help="Make the same seed give the same weights on a CUDA GPU, too (on a CPU it does anyway): "
+    "slower, and an error for a network that needs a kernel which torch has in no such form.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a run folder of the same name.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 def train(model: str, data: Path | None, **settings: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -33,7 +34,7 @@ def grad_cam(model: keras.Model, pixels: np.ndarray, labels: Sequence[int]) -> n
         float32 (len(labels), 256, 256) in 0…1; 0 outside the network's 224-pixel centre.
 
     Raises:
-        ModelError: the backend is not torch, or the network has no convolution or is an ensemble.
+        ModelError: the network has no convolution or is an ensemble.
     """
     return GradCam(model)(pixels, labels)
 
@@ -42,8 +43,6 @@ class GradCam:
     """Grad-CAM of one network for many radiographs, see `grad_cam`."""
 
     def __init__(self, model: keras.Model):
-        if keras.backend.backend() != "torch":
-            raise ModelError("Heat maps need the torch backend. Set KERAS_BACKEND=torch.")
         if any(isinstance(layer, keras.Model) for layer in model.layers):
             raise ModelError("An ensemble has no heat map of its own. Ask one of its members.")
         place = _last_map(model)
@@ -52,19 +51,59 @@ class GradCam:
 
     def __call__(self, pixels: np.ndarray, labels: Sequence[int]) -> np.ndarray:
         """Maps of one radiograph, float32 (len(labels), 256, 256)."""
+        pixels = pixels[np.newaxis, ..., np.newaxis]
+        features, gradients = _gradients(self._trunk, self._head, pixels, labels)
+        weights = gradients.mean(axis=(1, 2), keepdims=True)
+        heat = np.maximum((weights * features).sum(axis=-1), 0.0)
+        return np.stack([_to_image(one) for one in heat])
+
+
+def _gradients(
+    trunk: keras.Model, head: keras.Model, pixels: np.ndarray, labels: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features of one radiograph, and how each label's logit changes with them.
+
+    Keras has no gradient of its own: each backend's is asked for.
+
+    Returns:
+        float32 (1, h, w, c), and (len(labels), h, w, c).
+    """
+    chosen = np.eye(head.output_shape[-1], dtype="float32")[np.asarray(labels), np.newaxis]
+    backend = keras.backend.backend()
+    gradients: list[Any]
+    if backend == "torch":
         import torch
 
         with torch.no_grad():
-            features = self._trunk(pixels[np.newaxis, ..., np.newaxis], training=False)
+            features = trunk(pixels, training=False)
         features = features.detach().requires_grad_(True)
-        logits = self._head(features, training=False)[0]
-        maps = []
-        for label in labels:
-            (gradient,) = torch.autograd.grad(logits[label], features, retain_graph=True)
-            weights = gradient.mean(dim=(1, 2), keepdim=True)
-            heat = torch.relu((weights * features).sum(dim=-1))[0]
-            maps.append(_to_image(heat.detach().cpu().float().numpy()))
-        return np.stack(maps)
+        logits = head(features, training=False)
+        rows = [keras.ops.convert_to_tensor(row) for row in chosen]
+        gradients = [torch.autograd.grad(logits, features, r, retain_graph=True)[0] for r in rows]
+    elif backend == "jax":
+        import jax
+
+        features = trunk(pixels, training=False)
+        _, pull_back = jax.vjp(lambda maps: head(maps, training=False), features)
+        gradients = [pull_back(jax.numpy.asarray(row))[0] for row in chosen]
+    elif backend == "tensorflow":
+        import tensorflow as tf
+
+        features = trunk(pixels, training=False)
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(features)
+            logits = head(features, training=False)
+        gradients = [tape.gradient(logits, features, output_gradients=row) for row in chosen]
+    else:
+        raise ModelError(
+            f"Heat maps need a gradient, which KERAS_BACKEND={backend} does not give. Leave them "
+            "out, or set it to torch, jax or tensorflow."
+        )
+    numbers = [
+        keras.ops.convert_to_numpy(keras.ops.cast(keras.ops.stop_gradient(tensor), "float32"))
+        for tensor in (features, *gradients)
+    ]
+    return numbers[0], np.concatenate(numbers[1:])
 
 
 def save_overlay(pixels: np.ndarray, heat: np.ndarray, target: Path, *, title: str) -> None:

@@ -22,7 +22,7 @@ from cxr_keras.runs import model_file
 from cxr_keras.runs.card import Card
 from cxr_keras.utils.arguments import PathLike, as_paths
 from cxr_keras.utils.console import notice, progress_bar
-from cxr_keras.utils.files import atomic_file, cannot_write, make_parent, readable_by_all
+from cxr_keras.utils.files import atomic_file, cannot_write, make_parent
 from cxr_keras.utils.threads import threaded_map
 
 
@@ -193,7 +193,6 @@ def _csv_rows(target: PathLike, card: Card) -> Iterator[Callable[[Prediction], N
 
 def _keep(temporary: Path, partial: Path, rows: int) -> None:
     try:
-        readable_by_all(temporary)
         os.replace(temporary, partial)
     except OSError as error:
         notice(cannot_write(partial, error))

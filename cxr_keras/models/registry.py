@@ -11,6 +11,7 @@ import keras
 
 from cxr_keras.errors import ModelError
 from cxr_keras.models.blocks import input_stem, sigmoid_head
+from cxr_keras.models.initial_weights import draw_as_torch
 from cxr_keras.models.weights import Pretrained, imagenet_file, load_state_dict, port
 from cxr_keras.utils.arguments import PathLike
 
@@ -133,8 +134,8 @@ def build_model(name: str, weights: PathLike | None = None, *, outputs: int = 15
     spec = get_spec(name)
     file = _weights_file(spec, weights)
     state_dict = load_state_dict(file) if file else {}
-    pixels, x = input_stem()
-    model = keras.Model(pixels, sigmoid_head(spec.body(x), outputs), name=name)
+    model = _network(spec, outputs)
+    draw_as_torch(model)
     if file and spec.pretrained:
         port(model, spec.pretrained, state_dict, origin=file)
     return model
@@ -147,7 +148,12 @@ def count_parameters(name: str) -> int:
         ModelError: no such network, or it needs an extra that is not installed.
     """
     with keras.device("meta" if keras.backend.backend() == "torch" else "cpu"):
-        return int(build_model(name).count_params())
+        return int(_network(get_spec(name), outputs=15).count_params())
+
+
+def _network(spec: ModelSpec, outputs: int) -> keras.Model:
+    pixels, x = input_stem()
+    return keras.Model(pixels, sigmoid_head(spec.body(x), outputs), name=spec.name)
 
 
 def _weights_file(spec: ModelSpec, weights: PathLike | None) -> Path | None:

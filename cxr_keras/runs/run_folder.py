@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,8 @@ def _check_same_run(folder: Path, now: Mapping[str, Any]) -> None:
 
 def run_info(settings: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
     """run.json as it stands when training begins."""
-    packages = ("keras", "torch", "numpy", "pandas", "pillow", "scikit-learn")
+    backend = keras.backend.backend()
+    packages = ("keras", "numpy", "pandas", "pillow", "scikit-learn")
     sizes = prepared.manifest["split"].value_counts()
     return {
         "status": "running",
@@ -184,7 +186,8 @@ def run_info(settings: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
         "versions": {
             "cxr-keras": __version__,
             "python": platform.python_version(),
-            "backend": keras.backend.backend(),
+            "backend": backend,
+            backend: str(import_module(backend).__version__),
             **{name: version(name) for name in packages},
         },
     }

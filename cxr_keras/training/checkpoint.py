@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pandas as pd
 
+from cxr_keras.errors import RunError
 from cxr_keras.utils.files import atomic_file
 
 LOGGED = ("loss", "precision", "recall", "auc")
@@ -73,8 +74,12 @@ class Recorder(keras.callbacks.Callback):
     def save_checkpoint(self) -> None:
         """Write everything that the next epoch depends on."""
         begun = time.monotonic()
-        state = json.dumps({"history": self.history, "best_loss": self.best_loss})
-        arrays = {"state": np.array(state)}
+        state = {
+            "history": self.history,
+            "best_loss": self.best_loss,
+            "backend": keras.backend.backend(),
+        }
+        arrays = {"state": np.array(json.dumps(state))}
         groups = {
             "model": snapshot(changing_variables(self.model)),
             "optimizer": snapshot(self.model.optimizer.variables),
@@ -88,9 +93,19 @@ class Recorder(keras.callbacks.Callback):
         self._save_cost = self._saved_at - begun
 
     def restore_checkpoint(self, model: keras.Model) -> int:
-        """Put the checkpoint's state into a compiled `model`; returns the epochs done."""
+        """Put the checkpoint's state into a compiled `model`; returns the epochs done.
+
+        Raises:
+            RunError: it was written on another backend, which draws other dropout.
+        """
         with np.load(self.checkpoint_file, allow_pickle=False) as file:
             state = json.loads(str(file["state"]))
+            backend = state.get("backend", "torch")
+            if backend != keras.backend.backend():
+                raise RunError(
+                    f"{self.checkpoint_file.parent} was begun with KERAS_BACKEND={backend}, and it "
+                    f"is {keras.backend.backend()} now. Go on with the same, or give --overwrite."
+                )
             self.history, self.best_loss = state["history"], state["best_loss"]
             assign(changing_variables(model), lambda i: file[f"model/{i}"])
             model.optimizer.build(model.trainable_variables)

@@ -42,6 +42,8 @@ class TrainConfig:
         checkpoint_every: epochs between checkpoints; by default as often as costs 5% of the time.
         feature_cache: run the frozen part of a network once per image, not once per epoch; the
             result is the same.
+        deterministic: the same seed gives the same weights on a CUDA GPU too, at the cost of speed;
+            on a CPU it does anyway. Torch only.
     """
 
     model: str
@@ -60,6 +62,7 @@ class TrainConfig:
     folder: PathLike = RUNS_FOLDER
     checkpoint_every: int | None = None
     feature_cache: bool = True
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         take: dict[str, Any] = {

@@ -36,19 +36,22 @@ class EpochMetrics(keras.metrics.Metric):
         probability = ops.nan_to_num(ops.sigmoid(ops.cast(y_pred, "float32")))
         # bin k holds k/BINS < p ≤ (k+1)/BINS: an edge is not above itself
         bins = ops.cast(ops.clip(ops.ceil(probability * BINS) - 1, 0, BINS - 1), "int32")
-        place = ops.cast(y_true, "int32") * self.labels + ops.arange(self.labels, dtype="int32")
-        flat = ops.reshape(place * BINS + bins, (-1,))
-        counts = ops.bincount(flat, minlength=2 * self.labels * BINS)
-        self._counts.assign_add(ops.cast(ops.reshape(counts, self._counts.shape), "float32"))
+        # One-hot rather than `bincount`, whose shape JAX cannot know before it has the values
+        hot = ops.equal(bins[..., None], ops.arange(BINS, dtype="int32"))
+        hot = ops.cast(hot, "float32")
+        positive = ops.sum(hot * ops.cast(y_true, "float32")[..., None], axis=0)
+        self._counts.assign_add(ops.stack([ops.sum(hot, axis=0) - positive, positive]))
 
     def result(self) -> dict[str, Any]:
         """The three measures so far, as 0-dimensional tensors."""
         ops = keras.ops
-        counts = ops.convert_to_tensor(self._counts)
+        counts = ops.cast(self._counts, "int32")  # CUDA adds up whole numbers in any order alike
         above = ops.flip(ops.cumsum(ops.flip(counts, axis=-1), axis=-1), axis=-1)
-        false_positives, hits = ops.sum(above[..., BINS // 2], axis=1)
-        negatives, positives = above[..., :1]
-        false_rate = ops.divide_no_nan(above[0], negatives)
+        above = ops.cast(above, "float32")
+        predicted = ops.sum(above[..., BINS // 2], axis=1)
+        false_positives, hits = predicted[0], predicted[1]
+        positives = above[1, :, :1]
+        false_rate = ops.divide_no_nan(above[0], above[0, :, :1])
         true_rate = ops.divide_no_nan(above[1], positives)
         false_rate = ops.pad(false_rate, ((0, 0), (0, 1)))  # the curve ends at (0, 0)
         true_rate = ops.pad(true_rate, ((0, 0), (0, 1)))

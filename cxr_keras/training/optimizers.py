@@ -5,8 +5,8 @@ step; the fused kernel reads and writes each number once.
 
 What it needs of Keras: an optimizer calls `update_step` for each variable from `apply`, as custom
 optimizers do. What it needs of torch: `torch._fused_adam_`, the kernel behind
-`torch.optim.Adam(fused=True)`. Without the latter, or with the switch of `torch_kernels` off,
-Keras's own Adam is used, with the same result.
+`torch.optim.Adam(fused=True)`. Without the latter, on another backend, or with the switch of
+`torch_kernels` off, Keras's own Adam is used, with the same result.
 """
 
 from __future__ import annotations
@@ -41,13 +41,15 @@ def adam(learning_rate: Any, **options: Any) -> keras.optimizers.Optimizer:
 class _FusedAdam(keras.optimizers.Adam):
     """Keras's Adam with torch's fused kernel in `update_step`.
 
-    The number of the step is counted here rather than read back from the device each time.
+    Nothing is read back from the device after the first step, which would make the processor wait
+    for it: the number of the step is counted here and written into one tensor, and the kernel
+    takes the learning rate as the tensor that Keras keeps.
     """
 
     def __init__(self, **options: Any):
         super().__init__(**options)
         self._applied: int | None = None
-        self._step: Any = None
+        self._step: Any = None  # float32 (), on the variables' device
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """Update the variables; a restored checkpoint must be in place before the first call."""
@@ -57,9 +59,10 @@ class _FusedAdam(keras.optimizers.Adam):
             self.build(trainable_variables)
         if self._applied is None:
             self._applied = int(self._iterations)
+            self._step = torch.zeros((), device=self._iterations.value.device)
         number = self._applied // (self.gradient_accumulation_steps or 1) + 1
         self._applied += 1
-        self._step = torch.full((), float(number), device=self._iterations.value.device)
+        self._step.fill_(number)
         # Keras adds epsilon to √v, torch to √(v / (1 - β₂ᵗ)): the same after rescaling it.
         self._torch_epsilon = self.epsilon / (1.0 - self.beta_2**number) ** 0.5
         super().apply(grads, trainable_variables)

@@ -39,6 +39,7 @@ from cxr_keras.runs.run_folder import (
 )
 from cxr_keras.training.checkpoint import Recorder
 from cxr_keras.training.config import TrainConfig, configure
+from cxr_keras.training.determinism import check_deterministic, deterministic_torch
 from cxr_keras.training.feature_cache import TrainedPart, trained_part
 from cxr_keras.training.fitting import fit
 from cxr_keras.utils.arguments import PathLike, Real, Whole
@@ -86,6 +87,7 @@ def train(
     folder: PathLike = TrainConfig.folder,
     checkpoint_every: Whole | None = None,
     feature_cache: bool = True,
+    deterministic: bool = TrainConfig.deterministic,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     overwrite: bool = False,
     resume: bool = False,
@@ -114,6 +116,8 @@ def train(
         folder: where run folders lie.
         checkpoint_every: epochs between checkpoints; by default as often as costs 5% of the time.
         feature_cache: run the frozen part of a network once per image, not once per epoch.
+        deterministic: the same seed gives the same weights on a CUDA GPU too, at the cost of speed;
+            on a CPU it does anyway. Torch only, whose switches are set and put back.
         callbacks: Keras callbacks, run after this program's own. Their `model` is the part that
             trains, whose outputs are logits.
         overwrite: replace a run folder of the same name.
@@ -151,8 +155,10 @@ def train(
         folder=folder,
         checkpoint_every=checkpoint_every,
         feature_cache=feature_cache,
+        deterministic=deterministic,
     )
     folder = config.run_folder
+    check_deterministic(config.deterministic)
     check_folder(folder, config.settings(), overwrite=overwrite, resume=resume)
     begun = time.time()
     keras.utils.set_random_seed(config.seed)
@@ -165,7 +171,7 @@ def train(
     )
     _say_sizes(prepared)
     open_folder(folder, overwrite=overwrite, resume=resume)
-    with hold_folder(folder):
+    with hold_folder(folder), deterministic_torch(config.deterministic):
         return _train(network, config, prepared, callbacks, resume=resume, begun=begun)
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,11 +59,10 @@ def atomic_file(target: Path) -> Iterator[Path]:
     """
     temporary = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-        os.close(handle)
-        temporary = Path(name)
+        new = _temporary_name(target)
+        new.touch(exist_ok=False)  # with the rights that the system gives a new file
+        temporary = new
         yield temporary
-        readable_by_all(temporary)
         os.replace(temporary, target)
     except OSError as error:
         raise CxrError(cannot_write(target, error)) from error
@@ -75,10 +74,10 @@ def atomic_file(target: Path) -> Iterator[Path]:
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `target`; rename it to `target` if the body succeeds."""
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    temporary = _temporary_name(target)
+    temporary.mkdir()
     try:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
         os.rename(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -119,11 +118,6 @@ def make_parent(target: Path) -> None:
         raise CxrError(cannot_write(target, error)) from error
 
 
-def readable_by_all(path: Path) -> None:
-    """Give a temporary file the rights that a new file has."""
-    path.chmod(0o666 & ~_umask())
-
-
 def cannot_write(target: Path, error: OSError) -> str:
     """Why `target` cannot be written and what to do, in a sentence or two."""
     if error.errno in _NO_ROOM:
@@ -155,7 +149,6 @@ def write_table(table: pd.DataFrame, target: Path) -> None:
         table.to_csv(temporary, index=False, float_format="%.7g")
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _temporary_name(target: Path) -> Path:
+    """A name beside `target` that nothing has yet."""
+    return target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"

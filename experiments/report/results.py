@@ -169,9 +169,10 @@ def deviations(report: Report, plan: Plan) -> list[str]:
     if changed:
         said.append(f"Settings: {'; '.join(changed)}.")
     versions = info["versions"]
+    backend = versions["backend"]
     said.append(
         f"Software: cxr-keras {versions['cxr-keras']}, Keras {versions['keras']} on "
-        f"{versions['backend']} {versions['torch']}, Python {versions['python']}; the report "
+        f"{backend} {versions[backend]}, Python {versions['python']}; the report "
         "ran on PyTorch."
     )
     return said

@@ -3,10 +3,15 @@
 import keras
 import numpy as np
 import pytest
+import torch
+from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from cxr_keras import build_model
+from cxr_keras import build_model, load_model, train
 from cxr_keras.errors import CxrError
+from cxr_keras.inference.grad_cam import grad_cam
 from cxr_keras.models.torch_kernels import SWITCH, kernels_enabled, native_kernels
+from cxr_keras.training.losses import LOSSES
 
 
 def pixels(count=3):
@@ -63,3 +68,37 @@ def test_they_are_on_unless_switched_off(monkeypatch):
     monkeypatch.setenv(SWITCH, "maybe")
     with pytest.raises(CxrError, match=r"is on or off\. Received: 'maybe'"):
         kernels_enabled()
+
+
+def test_they_are_for_cpu_and_cuda_alone():
+    """Apple's mps has no float64, which they use; such a device is pretended here."""
+    assert kernels_enabled()
+    with FakeTensorMode(), keras.device("mps"):
+        assert keras.ops.convert_to_tensor(0).device.type == "mps"
+        assert not kernels_enabled()
+    with keras.device("meta"):
+        assert not kernels_enabled()
+
+
+class NoFloat64(TorchDispatchMode):
+    """Fails where a device without float64 would."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in torch.utils._pytree.tree_leaves(result):
+            wide = isinstance(tensor, torch.Tensor) and tensor.dtype == torch.float64
+            assert not wide, f"{function} gives float64"
+        return result
+
+
+@pytest.mark.parametrize(
+    "loss", ["bce", *(pytest.param(n, marks=pytest.mark.slow) for n in LOSSES if n != "bce")]
+)
+def test_without_them_nothing_on_the_device_is_float64(
+    loss, phantoms, tiny_model, tmp_path, monkeypatch
+):
+    monkeypatch.setenv(SWITCH, "off")
+    with NoFloat64():
+        run = train(tiny_model, phantoms, epochs=1, loss=loss, folder=tmp_path)
+        image = np.zeros((256, 256), "uint8")
+        grad_cam(load_model(run.folder), image, [0])

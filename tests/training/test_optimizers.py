@@ -1,6 +1,8 @@
 import keras
 import numpy as np
 import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cxr_keras.training.optimizers import adam
 
@@ -64,8 +66,6 @@ def test_a_checkpoint_of_the_variables_goes_on_as_if_never_stopped():
 
 
 def test_it_is_the_fused_kernel():
-    import torch
-
     with torch.profiler.profile() as profile:
         steps(adam(0.01), 1)
     assert "aten::_fused_adam_" in {event.key for event in profile.key_averages()}
@@ -74,3 +74,40 @@ def test_it_is_the_fused_kernel():
 def test_its_configuration_is_adams():
     ours, keras_own = adam(0.01).get_config(), keras.optimizers.Adam(0.01).get_config()
     assert ours | {"name": ""} == keras_own | {"name": ""}
+
+
+class Operations(TorchDispatchMode):
+    """Notes what torch is asked to compute."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(function.overloadpacket.__name__)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("options", [{}, OPTIONS[-1]], ids=["fixed rate", "schedule"])
+def test_a_step_reads_nothing_back_and_makes_no_tensor_for_each_variable(options):
+    besides = []
+    for count in (1, 9):
+        optimizer = adam(**{"learning_rate": 0.01} | options)
+        variables = [keras.Variable(np.ones((3, 2)), dtype="float32") for _ in range(count)]
+        gradients = [torch.ones(3, 2) for _ in variables]
+        optimizer.apply(gradients, variables)
+        with Operations() as done:
+            optimizer.apply(gradients, variables)
+        assert done.names.count("_fused_adam_") == count
+        besides.append([name for name in done.names if name != "_fused_adam_"])
+    assert besides[0] == besides[1]  # as much for one variable as for nine
+    assert "_local_scalar_dense" not in besides[0]  # what `item`, `int` and `float` call
+
+
+def test_without_the_fused_kernel_it_is_keras_own_and_says_so(monkeypatch, capsys):
+    monkeypatch.delattr(torch, "_fused_adam_")
+    optimizer = adam(0.01)
+    assert "no fused Adam: training uses Keras's own, which is slower" in capsys.readouterr().err
+    kept = values(steps(optimizer, 3))
+    for a, b in zip(kept, values(steps(keras.optimizers.Adam(0.01), 3)), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -1,0 +1,151 @@
+"""One seed, one network, the same numbers on every backend; `.ci/run` installs all three."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxr_keras import build_model, load_model, train
+from cxr_keras.data.images import read_image
+from cxr_keras.models.registry import list_models
+
+BARE = """
+import sys
+sys.modules["cxr_keras"] = None  # an import of it would fail
+import keras, numpy as np
+model = keras.saving.load_model(sys.argv[1])
+assert keras.backend.backend() == sys.argv[4]
+assert not model.compiled
+np.save(sys.argv[3], model.predict(np.load(sys.argv[2]), verbose=0))
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(phantoms, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return train("resnet_custom", phantoms, epochs=1, folder=str(folder)).folder
+
+
+def run_bare(model_file, pixels, backend, folder):
+    """The probabilities of `pixels` from a process that knows Keras only."""
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed here; .ci/run installs it for this test")
+    np.save(folder / "pixels.npy", pixels)
+    files = [str(model_file), str(folder / "pixels.npy"), str(folder / "out.npy")]
+    result = subprocess.run(
+        [sys.executable, "-c", BARE, *files, backend],
+        env=os.environ | {"KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return np.load(folder / "out.npy")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["torch", "jax", "tensorflow"])
+def test_a_trained_network_agrees(trained, phantoms, tmp_path, backend):
+    images = sorted((phantoms / "images").iterdir())[:4]
+    pixels = np.stack([read_image(path) for path in images])[..., None]
+    found = run_bare(trained / "model.keras", pixels, backend, tmp_path)
+    expected = load_model(trained).predict_on_batch(pixels)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+@pytest.mark.parametrize("name", [s.name for s in list_models() if s.name != "tiny_test_net"])
+def test_every_network_agrees(name, backend, tmp_path):
+    if name.startswith("kerascv") and importlib.util.find_spec("keras_cv") is None:
+        pytest.skip("keras_cv is not installed here; .ci/run installs it for this test")
+    model = build_model(name)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 1), dtype="uint8")
+    features = keras.Model(model.input, model.get_layer("logits").input)
+    model(pixels, training=True)  # moves running statistics off their first values
+    spread = keras.ops.convert_to_numpy(features(pixels)).std()
+    head = model.get_layer("logits")  # logits of unit size, so that agreement means something
+    head.set_weights([weight / spread for weight in head.get_weights()])
+    model.save(tmp_path / "model.keras")
+    found = run_bare(tmp_path / "model.keras", pixels, backend, tmp_path)
+    np.testing.assert_allclose(found, model.predict_on_batch(pixels), atol=1e-4)
+
+
+TRAIN = """
+import sys
+import keras, numpy as np
+from cxr_keras import build_model, train
+
+data, folder = sys.argv[1], sys.argv[2]
+keras.utils.set_random_seed(7)
+model = build_model("resnet_custom")
+np.savez(folder + "/start.npz", *model.get_weights())
+for layer in model.layers:
+    if isinstance(layer, keras.layers.Dropout):
+        layer.rate = 0.0
+run = train(model, data, epochs=3, lr=2e-4, folder=folder, name="run")
+"""
+
+
+def first_weights_and_history(backend, data, folder):
+    """The first weights and the history of a run without dropout, in a process on `backend`."""
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed here; .ci/run installs it for this test")
+    folder.mkdir()
+    result = subprocess.run(
+        [sys.executable, "-c", TRAIN, str(data), str(folder)],
+        env=os.environ | {"KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    with np.load(folder / "start.npz") as file:
+        start = [file[name] for name in file.files]
+    return start, pd.read_csv(folder / "run" / "history.csv")
+
+
+@pytest.fixture(scope="module")
+def on_torch(phantoms, tmp_path_factory):
+    return first_weights_and_history("torch", phantoms, tmp_path_factory.mktemp("on") / "torch")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+def test_one_seed_is_one_training(on_torch, phantoms, tmp_path, backend):
+    start, history = first_weights_and_history(backend, phantoms, tmp_path / backend)
+    for ours, theirs in zip(start, on_torch[0], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    losses = ["loss", "val_loss"]
+    np.testing.assert_allclose(history[losses], on_torch[1][losses], atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+def test_a_run_is_used_on_the_others(trained, phantoms, run_cli, tmp_path, backend):
+    """Made on one backend, used on another, both ways, by every command that takes a run."""
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed here; .ci/run installs it for this test")
+    options = ("--data", phantoms, "--epochs", 1, "--output-dir", tmp_path, "--name", "there")
+    there = run_cli("train", "resnet_custom", *options, KERAS_BACKEND=backend)
+    assert there.returncode == 0, there.stderr
+    for folder, user in ((trained, backend), (tmp_path / "there", "torch")):
+        out = tmp_path / f"on-{user}"
+        again = run_cli("evaluate", folder, "--out", out, KERAS_BACKEND=user)
+        assert again.returncode == 0, again.stderr
+        tables = [pd.read_csv(place / "predictions.csv") for place in (folder, out)]
+        ours, theirs = (table.filter(like="prob_") for table in tables)
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    members = (trained, tmp_path / "there")
+    both = run_cli(
+        "ensemble", *members, "--name", "both", "--output-dir", tmp_path, KERAS_BACKEND=backend
+    )
+    assert both.returncode == 0, both.stderr
+    calibrated = run_cli("calibrate", tmp_path / "both", "--method", "temperature")
+    assert calibrated.returncode == 0, calibrated.stderr
