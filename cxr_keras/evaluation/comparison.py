@@ -10,6 +10,7 @@ from cxr_keras.data.labels import NO_FINDING
 from cxr_keras.data.readers.nih import IMAGE, PATIENT
 from cxr_keras.errors import DataError
 from cxr_keras.evaluation.predictions import (
+    OVER_IMAGES,
     columns_of,
     labels_of,
     patient_resampling,
@@ -70,7 +71,7 @@ def compare(
         )
     named = next((table for table in (table_a, table_b) if PATIENT in table.columns), None)
     if named is None:
-        notice(f"No column {PATIENT!r} in either: each image counts as a patient of its own.")
+        notice(OVER_IMAGES)
     patients = pd.Series(range(len(both))) if named is None else named[PATIENT]
     with patient_resampling(resamples, seed) as resampling:
         return bootstrap.paired_differences(

@@ -3,16 +3,23 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    f1_score,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 
 from cxr_keras.errors import DataError
-from cxr_keras.metrics import bootstrap
+from cxr_keras.metrics import bootstrap, weighted
 
 
 # the arithmetic, on toys too small for bounds that mean anything
-def intervals(*arrays, labels, averages, **resampling):
+def intervals(*arrays, labels, averages, predicted=None, **resampling):
     options = bootstrap.Resampling(min_patients=1, **resampling)
-    return bootstrap.intervals(*arrays, labels=labels, averages=averages, resampling=options)
+    named = {"labels": labels, "averages": averages, "predicted": predicted}
+    return bootstrap.intervals(*arrays, **named, resampling=options)
 
 
 def paired_differences(*arrays, labels, averages, **resampling):
@@ -46,8 +53,23 @@ def scikit_learn(truth, score, weight=None):
     )
 
 
-def slow_bootstrap(truth, probability, patients, resamples, seed, averages=AVERAGES):
-    """Both measures (2, 1 + resamples, columns), first of all images; images truly repeated."""
+def at_a_half(truth, score):
+    """Precision, recall and F1 of one label, NaN where there is nothing to divide by."""
+    called = score >= 0.5
+    return (
+        precision_score(truth, called, zero_division=np.nan),
+        recall_score(truth, called, zero_division=np.nan),
+        f1_score(truth, called, zero_division=np.nan),
+    )
+
+
+def slow_bootstrap(
+    truth, probability, patients, resamples, seed, averages=AVERAGES, measures=scikit_learn
+):
+    """The measures (n, 1 + resamples, columns), first of all images; images truly repeated.
+
+    In an average a label that a resample leaves undefined keeps its value on all images.
+    """
     names = sorted(set(patients))
     rng = np.random.default_rng(seed)
     chosen = [np.arange(len(truth))]
@@ -57,9 +79,11 @@ def slow_bootstrap(truth, probability, patients, resamples, seed, averages=AVERA
     rows = []
     for images in chosen:
         columns = zip(truth[images].T, probability[images].T, strict=True)
-        both = np.array([scikit_learn(*column) for column in columns])
-        means = [pd.DataFrame(both[columns]).mean() for columns in averages.values()]  # skips NaN
-        rows.append(np.vstack([both, *means]))
+        found = np.array([measures(*column) for column in columns])
+        first = rows[0][: len(found)] if rows else found
+        kept = pd.DataFrame(found).fillna(pd.DataFrame(first))
+        means = [kept.iloc[columns].mean() for columns in averages.values()]  # skips NaN
+        rows.append(np.vstack([found, *means]))
     return np.moveaxis(np.array(rows), 2, 0)
 
 
@@ -70,10 +94,10 @@ def test_weighted_measures_against_scikit_learn(decimals):
     weights[:, 0] = 0  # nobody
     score[:, 3] = 0.5  # constant
     for t, s in zip(truth.T, score.T, strict=True):
-        ranking = bootstrap._ranking(t.astype(bool), s, codes + 1)
+        ranking = weighted.rank_images(t.astype(bool), s, codes + 1)
         expected = [scikit_learn(t, s, w[codes + 1]) for w in weights]
         np.testing.assert_allclose(
-            bootstrap._auroc_and_ap(ranking, weights).T, expected, rtol=0, atol=1e-12
+            weighted.auroc_and_ap(ranking, weights).T, expected, rtol=0, atol=1e-12
         )
 
 
@@ -90,6 +114,72 @@ def test_intervals_against_images_truly_repeated(seed):
         np.testing.assert_allclose(table[measure], values[0], rtol=0, atol=1e-12)
         np.testing.assert_allclose(table[f"{measure}_low"], low, rtol=0, atol=1e-12)
         np.testing.assert_allclose(table[f"{measure}_high"], high, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_intervals_at_a_threshold_against_images_truly_repeated(seed):
+    truth, probability, patients = random_case(seed, n=30, patients=9)
+    truth[:, 1] = patients == patients[0]  # some resamples have no recall of it
+    probability[patients != patients[1], 2] = 0.1  # some resamples predict none of it
+    predicted = probability >= 0.5
+    options = {"predicted": predicted, "resamples": 25, "seed": seed, "level": 0.9} | NAMED
+    table = intervals(truth, probability, patients, **options)
+    found = slow_bootstrap(truth, probability, patients, 25, seed, measures=at_a_half)
+    assert np.isnan(found[:2, 1:, 1:3]).any(axis=(1, 2)).all()
+    for values, measure in zip(found, ("precision", "recall", "f1"), strict=True):
+        low, high = np.nanpercentile(values[1:], [5, 95], axis=0)
+        low[low == high] = high[low == high] = np.nan  # every resample agrees: no interval
+        np.testing.assert_allclose(table[measure], values[0], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(table[f"{measure}_low"], low, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(table[f"{measure}_high"], high, rtol=0, atol=1e-12)
+    without = intervals(truth, probability, patients, resamples=25, seed=seed, level=0.9, **NAMED)
+    pd.testing.assert_frame_equal(table[without.columns], without, check_exact=True)
+
+
+def test_a_measure_that_no_resample_moves_has_no_interval():
+    """Zero of 30 found says that few are found, not that exactly none ever is."""
+    truth = np.arange(60)[:, None] < 30
+    never = np.zeros((60, 1))
+    found = bootstrap.intervals(
+        truth, never, range(60), labels="a", averages={}, predicted=never
+    ).iloc[0]
+    assert found[["recall", "f1"]].tolist() == [0, 0]
+    assert np.isnan(found["precision"])
+    assert (
+        found[[f"{m}_{b}" for m in ("precision", "recall", "f1") for b in ("low", "high")]]
+        .isna()
+        .all()
+    )
+    assert found[["auroc_low", "auroc_high"]].tolist() == [0.5, 0.5]
+
+
+def test_precision_of_a_label_predicted_for_few_patients_has_no_interval():
+    truth, probability, _ = random_case(1, n=200, decimals=9)
+    for number, bounded in ((4, False), (5, True)):
+        predicted = np.zeros_like(truth)
+        predicted[np.flatnonzero(truth[:, 0])[: number - 1], 0] = 1
+        predicted[np.flatnonzero(truth[:, 0] == 0)[0], 0] = 1
+        row = bootstrap.intervals(
+            truth, probability, range(200), **NAMED, predicted=predicted
+        ).iloc[0]
+        assert row[["precision_low", "precision_high"]].notna().all() == bounded
+        assert row[["recall_low", "recall_high", "f1_low", "f1_high"]].notna().all()
+
+
+def test_an_average_over_labels_without_intervals_has_none():
+    truth, probability, patients = random_case(2, n=300, patients=100)
+    truth[:, :3] = 0
+    truth[:4, :3] = 1  # four patients at most
+    table = bootstrap.intervals(truth, probability, patients, **NAMED).set_index("label")
+    assert table.loc["first three", ["auroc", "ap"]].notna().all()
+    assert table.loc["first three", INTERVAL].isna().all()
+    assert table.loc["all", INTERVAL].notna().all()
+
+
+@pytest.mark.parametrize("wrong", [np.full((60, 4), 0.5), np.ones((60, 3)), np.ones(60)])
+def test_predicted_labels_that_are_none_are_refused(wrong):
+    with pytest.raises(DataError, match=r"Predicted labels must be 0 or 1, of the shape \(60, 4\)"):
+        intervals(*random_case(0), predicted=wrong, **NAMED)
 
 
 def test_paired_differences_against_images_truly_repeated():
