@@ -13,13 +13,16 @@ import numpy as np
 import pandas as pd
 
 from cxr_keras.data.labels import LABELS, encode_cells
+from cxr_keras.data.options import PER_CLASS
 from cxr_keras.data.readers.nih import FINDING_LABELS, IMAGE
 from cxr_keras.errors import DataError
 
 CHOSEN_FOR = "chosen_for"
 
 
-def choose_images(table: pd.DataFrame, *, per_class: int | None, seed: int) -> pd.DataFrame:
+def choose_images(
+    table: pd.DataFrame, *, per_class: int | None = PER_CLASS, seed: int
+) -> pd.DataFrame:
     """Choose up to `per_class` images for each label, the rarest label first, each image once.
 
     Args:
@@ -63,7 +66,7 @@ def artificial_prevalence(data: Mapping[str, Any]) -> str:
     if not limit or not left_out:
         return ""
     return (
-        f"At most {limit:,} images were chosen for each label before the split, so prevalence is "
-        "artificial: thresholds, precision, F1, average precision, calibration errors and Platt "
-        "shifts that rest on this choice hold for no hospital."
+        f"This network's images were chosen, at most {limit:,} for each label, and then split, so "
+        "their prevalence is artificial: thresholds, precision, F1, average precision, calibration "
+        "errors and Platt shifts found on them hold for no hospital."
     )

@@ -29,6 +29,7 @@ from cxr_keras.utils.files import write_table
 PROBABILITY, TRUTH = "prob_", "true_"
 METRICS, EXAMPLE_BASED = "metrics.csv", "samplewise.csv"
 COOCCURRENCE, SUBGROUPS = "cooccurrence.csv", "subgroups.csv"
+PREVALENCE = "prevalence.csv"  # of other data than the network was trained on
 OVER_IMAGES = (
     f"No column {PATIENT!r}: the intervals are over images, and may be too narrow, because the "
     "images of one patient are alike."
