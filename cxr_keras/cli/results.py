@@ -233,9 +233,10 @@ def _show(result: Any) -> None:
     if not found.subgroups.empty:
         click.echo(f"\n{tables.subgroup_overview(found)}")
     if result.prevalence is not None:
-        click.echo(f"\n{tables.frame_table(result.prevalence)}")
-    for sentence in filter(None, [*result.about, result.notice]):
-        click.echo(f"\n{sentence}")
+        shown = result.prevalence.rename(columns={"training_prevalence": "in training"})
+        click.echo(f"\n{tables.frame_table(shown)}")
+    for part in filter(None, ["\n".join(result.about), result.notice]):
+        click.echo(f"\n{part}")
     click.echo(f"Tables in {result.folder}", err=True)
 
 

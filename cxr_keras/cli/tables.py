@@ -51,7 +51,7 @@ def metrics_table(table: pd.DataFrame) -> str:
     if "auroc_low" in table.columns:
         text += (
             "\nBeside a measure: its 95% interval; none (–) where fewer than "
-            f"{bootstrap.MIN_PATIENTS} patients have the label, or lack it, or no resample differs."
+            f"{bootstrap.MIN_PATIENTS} patients have\nthe label, or lack it, or no resample differs."
         )
     if len(limits) == 1:
         text += f"\nA label is predicted positive from a probability of {limits[0]:g}."
@@ -122,8 +122,8 @@ def _with_intervals(
 
 
 def _short(share: float) -> str:
-    """A number in 0…1 with two digits, such as ".31"."""
-    return f"{share:.2f}".removeprefix("0")
+    """A number in 0…1 in three signs: ".31", or "1.0"."""
+    return "1.0" if share >= 0.995 else f"{share:.2f}".removeprefix("0")
 
 
 def _interval(table: pd.DataFrame, measure: str) -> pd.Series:

@@ -114,8 +114,7 @@ def evaluate(
     _say_tuned_on(file, measured)
     predictions = frame_of(chosen, card.probabilities(forward_split(model, chosen)), card.labels)
     folder = Path(out) if out else run_folder.results_folder(file) / _name(measured, thresholds)
-    drawn = "These images are phantoms." if measured.phantoms else ""
-    sentences = [card.notice or drawn, artificial_prevalence(card.data)]
+    sentences = [_phantom_sentence(card, measured), artificial_prevalence(card.data)]
     result = write_evaluation(
         predictions,
         folder,
@@ -146,6 +145,13 @@ def _measured(card: Card, data: PathLike | None, split: str | None) -> Measured:
     if prepared.fingerprint != card.data.get("fingerprint"):
         notice("The data has changed since this network was trained: the split may differ.")
     return own_images(prepared, split)
+
+
+def _phantom_sentence(card: Card, measured: Measured) -> str:
+    """What drawings among the images or in training mean for the numbers; empty without any."""
+    if card.data.get("phantoms") and not measured.phantoms:
+        return "This network was trained on phantoms (synthetic drawings), and these are none."
+    return card.notice or ("These images are phantoms." if measured.phantoms else "")
 
 
 def _name(measured: Measured, thresholds: float | str) -> str:

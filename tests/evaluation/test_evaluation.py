@@ -206,7 +206,7 @@ def test_the_table_of_subgroups_has_dashes_where_patients_are_few():
     assert len(re.findall(r"0\.\d{3} +\.\d\d–\.\d\d", lines["PA"])) == 4
     text = metrics_table(found.metrics)
     assert len(re.findall(r"0\.\d{3} +\.\d\d–\.\d\d", text.splitlines()[2])) == 4
-    assert max(map(len, (subgroup_overview(found) + text).splitlines())) <= 122
+    assert max(map(len, f"{subgroup_overview(found)}\n{text}".splitlines())) <= 122
 
 
 def test_thresholds_and_base_rates_name_every_label():

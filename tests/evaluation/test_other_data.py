@@ -119,6 +119,13 @@ def test_what_is_left_out_of_other_data_is_said(copy, other, tmp_path, capsys):
     assert capsys.readouterr().err.count("are not on disk: left out.") == 1
 
 
+def test_images_that_are_no_phantoms_are_not_called_so(copy, run, make_folder):
+    assert "These are phantoms" in run.evaluation.notice
+    result = evaluate(copy, make_folder([("1.png", "Mass", 1)]), resamples=0)
+    assert "These are phantoms" not in result.notice
+    assert "was trained on phantoms" in result.notice
+
+
 def test_unreadable_images_of_other_data_are_counted_once(copy, make_folder, capsys):
     folder = make_folder([(f"{i:02d}.png", "Mass|Edema", i) for i in range(30)])
     (folder / "images" / "07.png").write_bytes(b"junk")
@@ -185,7 +192,7 @@ def test_a_balanced_choice_is_said_by_every_command_that_prints_such_numbers(
         done = run_cli(*command, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count(sentence) == 1, command
-    assert "training_prevalence" in done.stdout
+    assert "in training" in done.stdout
     assert "all 12 images" in done.stdout
     compared = run_cli("compare", run, run, "--resamples", 5)
     assert compared.stderr.count(sentence) == 1
