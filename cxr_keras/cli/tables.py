@@ -51,7 +51,8 @@ def metrics_table(table: pd.DataFrame) -> str:
     if "auroc_low" in table.columns:
         text += (
             "\nBeside a measure: its 95% interval; none (–) where fewer than "
-            f"{bootstrap.MIN_PATIENTS} patients have\nthe label, or lack it, or no resample differs."
+            f"{bootstrap.MIN_PATIENTS} patients have\n"
+            "the label, or lack it, or no resample differs."
         )
     if len(limits) == 1:
         text += f"\nA label is predicted positive from a probability of {limits[0]:g}."

@@ -7,9 +7,8 @@ there are, with replacement, and takes every image of each as often as its patie
 percentiles of the resamples (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993,
 chapter 13).
 
-A resample is a vector of whole-number weights: each label is sorted once, and each resample costs
-one pass over the sorted images, in sums that are exact until they are divided. Precision, recall
-and F1 need no images at all: each patient's hits are counted once, and weighed.
+A resample is a vector of whole-number weights: each label is sorted and each patient's images are
+counted once, and each resample weighs the counts, in sums that are exact until they are divided.
 """
 
 from __future__ import annotations
@@ -228,11 +227,12 @@ def _resampled(
         size = min(block, resampling.resamples - start)
         # one draw at a time, so that no number depends on the size of a block
         draws = [generator.integers(1, number + 1, size=number) for _ in range(size)]
-        weights = np.array([np.bincount(draw, minlength=number + 1) for draw in draws], float)
+        counts_drawn = [np.bincount(draw, minlength=number + 1) for draw in draws]
+        weights = np.stack(counts_drawn, axis=1).astype(float)
         drawn.append(_measures(rankings, counts, weights))
         if resampling.progress is not None:
             resampling.progress(size)
-    once = np.append(0.0, np.ones(number))[None]
+    once = np.append(0.0, np.ones(number))[:, None]
     point = _measures(rankings, counts, once)[:, :, 0]
     spread = np.concatenate(drawn, axis=2) if number > 1 else np.full_like(drawn[0], np.nan)
     return _with_averages(point, averages), _with_averages(spread, averages, point[:, :, None])
@@ -241,7 +241,7 @@ def _resampled(
 def _measures(
     rankings: Sequence[Sequence[Ranking]], counts: Counts | None, weights: np.ndarray
 ) -> np.ndarray:
-    """Of shape (n_scores, n_measures, block, n_labels), for weights (block, 1 + patients)."""
+    """Of shape (n_scores, n_measures, block, n_labels), for weights (1 + patients, block)."""
     ranked = np.array(
         [
             np.stack([auroc_and_ap(ranking, weights) for ranking in labels], axis=-1)

@@ -1,6 +1,8 @@
 """Measures of images whose patients carry weights: what a bootstrap computes again and again.
 
-A weight says how often a patient was drawn. Patients are codes from 1; code 0 is nobody.
+A weight says how often a patient was drawn. Patients are codes from 1; code 0 is nobody. Weights
+have the shape (1 + patients, block), a column for each resample. Images enter as sparse matrices
+of how many of them each patient has, so that a product with the weights is a weighted count.
 """
 
 from __future__ import annotations
@@ -8,21 +10,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array
 
 
 class Ranking(NamedTuple):
-    """One label's images, best score first, cut where the score changes.
+    """One label's images by patient, best score first, cut where the score changes.
 
-    Patients are codes from 1. Both lists of them begin with 0, nobody, so that position k of a
-    running sum is the weight of the k best. Only those tie groups that hold a positive are kept.
+    Only those tie groups are told apart that hold a positive.
     """
 
-    patients: np.ndarray  # (1 + n_samples,)
-    positives: np.ndarray  # (1 + n_positives,), of the positive images alone
-    starts: np.ndarray  # (n_groups,), images above the group
-    ends: np.ndarray  # (n_groups,), images above it or in it
-    hit_starts: np.ndarray  # (n_groups,), the same of positives
-    hit_ends: np.ndarray
+    images: csr_array  # (2 n_groups + 1, 1 + patients): above a group, in it, …, below the last
+    positives: csr_array  # (n_groups, 1 + patients): the positives in each group
 
 
 def rank_images(truth: np.ndarray, score: np.ndarray, codes: np.ndarray) -> Ranking:
@@ -33,28 +31,37 @@ def rank_images(truth: np.ndarray, score: np.ndarray, codes: np.ndarray) -> Rank
     starts, ends = np.append(0, changes), np.append(changes, len(score))
     hits = np.append(0, np.cumsum(truth))
     kept = hits[ends] > hits[starts]
-    starts, ends = starts[kept], ends[kept]
-    everyone, positives = np.append(0, codes), np.append(0, codes[truth])
-    return Ranking(everyone, positives, starts, ends, hits[starts], hits[ends])
+    bounds = np.stack([starts[kept], ends[kept]], axis=1).ravel()
+    place = np.searchsorted(bounds, np.arange(len(score)), side="right")
+    number = int(codes.max()) + 1
+    return Ranking(
+        _count(place, codes, (len(bounds) + 1, number)),
+        _count(place[truth] // 2, codes[truth], (len(bounds) // 2, number)),
+    )
+
+
+def _count(rows: np.ndarray, codes: np.ndarray, shape: tuple[int, int]) -> csr_array:
+    return csr_array((np.ones(len(rows)), (rows, codes)), shape=shape)
 
 
 def auroc_and_ap(ranking: Ranking, weights: np.ndarray) -> np.ndarray:
-    """AUROC and average precision, (2, block), for weights (block, 1 + patients).
+    """AUROC and average precision, (2, block), for weights (1 + patients, block).
 
     NaN where the weights leave one class.
     """
-    images = np.cumsum(weights.take(ranking.patients, axis=1), axis=1)
-    hits = np.cumsum(weights.take(ranking.positives, axis=1), axis=1)
-    positives, negatives = hits[:, -1], images[:, -1] - hits[:, -1]
-    predicted, before = images.take(ranking.ends, axis=1), images.take(ranking.starts, axis=1)
-    found, found_before = hits.take(ranking.hit_ends, 1), hits.take(ranking.hit_starts, 1)
-    gained = found - found_before
+    gained = ranking.positives @ weights
+    if not len(gained):
+        return np.full((2, weights.shape[1]), np.nan)
+    images, found = np.cumsum(ranking.images @ weights, axis=0), np.cumsum(gained, axis=0)
+    before, predicted = images[:-1:2], images[1::2]
+    positives, negatives = found[-1], images[-1] - found[-1]
     # a positive wins against the negatives below it, and half against those it is tied with
-    false_alarms_twice = (predicted - found) + (before - found_before)
-    wins_twice = (gained * (2 * negatives[:, None] - false_alarms_twice)).sum(axis=1)
+    false_alarms_twice = (predicted - found) + (before - found + gained)
+    wins_twice = (gained * (2 * negatives - false_alarms_twice)).sum(axis=0)
     # one threshold per tie group, a step at each: scikit-learn's average_precision_score
     precision = np.divide(found, predicted, out=np.zeros_like(found), where=predicted > 0)
-    steps = (gained * precision).sum(axis=1)
+    # a running sum adds in one order, however many columns there are
+    steps = np.cumsum(gained * precision, axis=0)[-1]
     with np.errstate(invalid="ignore", divide="ignore"):
         both = np.stack([wins_twice / (2 * positives * negatives), steps / positives])
     return np.where((positives > 0) & (negatives > 0), both, np.nan)
@@ -68,8 +75,8 @@ class Counts(NamedTuple):
     true: np.ndarray
 
     def measures(self, weights: np.ndarray) -> np.ndarray:
-        """Precision, recall and F1, (3, block, n_labels), for weights (block, 1 + patients)."""
-        hits, predicted, true = (weights @ part for part in self)
+        """Precision, recall and F1, (3, block, n_labels), for weights (1 + patients, block)."""
+        hits, predicted, true = ((part.T @ weights).T for part in self)
         with np.errstate(invalid="ignore"):
             return np.stack([hits / predicted, hits / true, 2 * hits / (predicted + true)])
 

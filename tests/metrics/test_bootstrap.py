@@ -97,7 +97,7 @@ def test_weighted_measures_against_scikit_learn(decimals):
         ranking = weighted.rank_images(t.astype(bool), s, codes + 1)
         expected = [scikit_learn(t, s, w[codes + 1]) for w in weights]
         np.testing.assert_allclose(
-            weighted.auroc_and_ap(ranking, weights).T, expected, rtol=0, atol=1e-12
+            weighted.auroc_and_ap(ranking, weights.T).T, expected, rtol=0, atol=1e-12
         )
 
 
