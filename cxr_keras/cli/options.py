@@ -11,7 +11,13 @@ from typing import Any, TypeVar
 
 import click
 
-from cxr_keras.data.options import DEFAULT_SPLIT_METHOD, PER_CLASS, SEED, SPLIT_METHODS
+from cxr_keras.data.options import (
+    ALL_IMAGES_METHOD,
+    DEFAULT_SPLIT_METHOD,
+    PER_CLASS,
+    SEED,
+    SPLIT_METHODS,
+)
 from cxr_keras.errors import CxrError
 from cxr_keras.metrics.options import RESAMPLES
 from cxr_keras.runs.options import RUNS_FOLDER
@@ -81,9 +87,8 @@ def sampling_options(seed_help: str) -> Callable[[Command], Command]:
         click.option(
             "--per-class",
             type=click.IntRange(min=1),
-            default=PER_CLASS,
-            show_default=True,
-            help="How many images to choose for each label.",
+            help="How many images to choose for each label  "
+            f"[default: {PER_CLASS}; every image for --split-method {ALL_IMAGES_METHOD}]",
         ),
         click.option(
             "--split-method",

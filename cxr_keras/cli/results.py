@@ -17,6 +17,7 @@ from cxr_keras.cli.options import (
     resamples_option,
     threshold_value,
 )
+from cxr_keras.evaluation.options import SPLIT_CHOICES
 from cxr_keras.metrics.options import RESAMPLES, SCALING_METHODS
 
 LONGEST_NAME = 40
@@ -29,10 +30,9 @@ CSV = click.Path(exists=True, dir_okay=False, path_type=Path)
 @data_option
 @click.option(
     "--split",
-    type=click.Choice(["train", "val", "test", "all"]),
-    default="test",
-    show_default=True,
-    help="Which split to measure.",
+    type=click.Choice(SPLIT_CHOICES),
+    help="Which split of the data that RUN was trained on; of other data, NIH's list test or "
+    "train_val where it has them  [default: test; of other data every image (all)]",
 )
 @click.option(
     "--thresholds",
@@ -56,7 +56,9 @@ def evaluate(
     thresholds: str | float | None,
     **options: Any,
 ) -> None:
-    """Measure RUN (a run folder or .keras file) on a split, label by label.
+    """Measure RUN (a run folder or .keras file), label by label.
+
+    On its test split, or, with --data, on every image of another folder.
 
     The tables go to stdout and, with predictions.csv, beside the model. Intervals are 95%, from
     a bootstrap over patients.
@@ -65,6 +67,7 @@ def evaluate(
     Examples:
       cxr-keras evaluate saved_models/alexnet_custom-ep30-lr0.0005
       cxr-keras evaluate saved_models/alexnet_custom-ep30-lr0.0005 --thresholds 0.5
+      cxr-keras evaluate saved_models/alexnet_custom-ep30-lr0.0005 --data other_hospital
       cxr-keras evaluate --predictions P.csv --truth Data_Entry_2017_v2020.csv
     """
     from cxr_keras.evaluation import evaluation
@@ -229,8 +232,11 @@ def _show(result: Any) -> None:
     click.echo(f"\n{tables.frame_table(found.example_based.drop(columns='meaning'))}")
     if not found.subgroups.empty:
         click.echo(f"\n{tables.subgroup_overview(found)}")
-    if result.notice:
-        click.echo(f"\n{result.notice}")
+    if result.prevalence is not None:
+        shown = result.prevalence.rename(columns={"training_prevalence": "in training"})
+        click.echo(f"\n{tables.frame_table(shown)}")
+    for part in filter(None, ["\n".join(result.about), result.notice]):
+        click.echo(f"\n{part}")
     click.echo(f"Tables in {result.folder}", err=True)
 
 

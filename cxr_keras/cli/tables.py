@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from cxr_keras.data.labels import NO_FINDING
+from cxr_keras.metrics import bootstrap
 from cxr_keras.metrics.assessment import Assessment
 from cxr_keras.metrics.per_label import DEFINED_SUFFIX, average_rows
-from cxr_keras.metrics.subgroups import overview
+from cxr_keras.metrics.subgroups import MIN_PATIENTS, overview
 
 
 def text_table(rows: Sequence[Sequence[str]], header: Sequence[str], *, left: int = 1) -> str:
@@ -44,12 +45,15 @@ def metrics_table(table: pd.DataFrame) -> str:
     )
     if len(limits) > 1:
         shown["threshold"] = table["threshold"]
-    for name in ("precision", "accuracy", "recall", "f1", "auroc"):
+    for name in ("precision", "accuracy", "recall", "f1", "auroc", "ap"):
         shown[name] = table[name]
+    text = frame_table(_with_intervals(shown, table, ("precision", "recall", "f1", "auroc")))
     if "auroc_low" in table.columns:
-        shown["95% interval"] = _interval(table, "auroc")
-    shown["ap"] = table["ap"]
-    text = frame_table(shown)
+        text += (
+            "\nBeside a measure: its 95% interval; none (–) where fewer than "
+            f"{bootstrap.MIN_PATIENTS} patients have\n"
+            "the label, or lack it, or no resample differs."
+        )
     if len(limits) == 1:
         text += f"\nA label is predicted positive from a probability of {limits[0]:g}."
     counts = table[is_count].iloc[0]  # of the findings
@@ -92,8 +96,35 @@ def subgroup_overview(found: Assessment) -> str:
     """Averages by view, sex and age band."""
     name = next(iter(average_rows(found.labels, found.normal)))
     table = overview(found.subgroups, name)
-    note = f"{name.capitalize()}; labels: how many have both classes in the subgroup."
-    return f"{frame_table(table, left=2)}\n{note}"
+    shown = table[[column for column in table if not column.endswith(("_low", "_high"))]].copy()
+    shown = _with_intervals(shown, table, ("precision", "recall", "f1", "auroc"))
+    note = (
+        f"{name.capitalize()}; labels: how many have both classes in the subgroup.\n"
+        f"A subgroup of fewer than {MIN_PATIENTS} patients is not measured."
+    )
+    return f"{frame_table(shown, left=2)}\n{note}"
+
+
+def _with_intervals(
+    shown: pd.DataFrame, table: pd.DataFrame, measures: Sequence[str]
+) -> pd.DataFrame:
+    """`shown` with the bounds that `table` has beside their measures: "0.405 .31–.49"."""
+    bounded = [name for name in measures if f"{name}_low" in table.columns]
+    for name in bounded:
+        pairs = zip(table[f"{name}_low"], table[f"{name}_high"], strict=True)
+        texts = ["–" if math.isnan(low) else f"{_short(low)}–{_short(high)}" for low, high in pairs]
+        bounds = pd.Series(texts, index=table.index)[shown.index]
+        width = max(len(text) for text in bounds)
+        shown[name] = [
+            f"{_cell(value)} {'' if math.isnan(value) else text:>{width}}"
+            for value, text in zip(shown[name], bounds, strict=True)
+        ]
+    return shown
+
+
+def _short(share: float) -> str:
+    """A number in 0…1 in three signs: ".31", or "1.0"."""
+    return "1.0" if share >= 0.995 else f"{share:.2f}".removeprefix("0")
 
 
 def _interval(table: pd.DataFrame, measure: str) -> pd.Series:

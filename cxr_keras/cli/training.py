@@ -134,6 +134,6 @@ def train(model: str, data: Path | None, **settings: Any) -> None:
         f"Loss: {loss['train']:.4f} train, {loss['val']:.4f} val (epoch "
         f"{run.info['best_epoch']}, kept), {loss['test']:.4f} test."
     )
-    if run.info["notice"]:
-        click.echo(run.info["notice"])
+    if run.evaluation.notice:
+        click.echo(run.evaluation.notice)
     click.echo(f"Run folder: {run.folder}", err=True)

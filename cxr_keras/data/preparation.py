@@ -13,7 +13,7 @@ import pandas as pd
 
 from cxr_keras.data import phantom, pixel_store
 from cxr_keras.data.labels import LABELS, encode_cells
-from cxr_keras.data.options import DEFAULT_SPLIT_METHOD, PER_CLASS, SEED, SplitMethod
+from cxr_keras.data.options import DEFAULT_SPLIT_METHOD, SEED, SplitMethod, images_per_class
 from cxr_keras.data.readers import nih
 from cxr_keras.data.readers.nih import FINDING_LABELS, IMAGE
 from cxr_keras.data.selection import choose_images
@@ -64,6 +64,7 @@ class Prepared:
         store: the pixel store; None when planned without images.
         split_method: "paper", "patient" or "official".
         phantoms: whether these are synthetic drawings.
+        not_chosen: images of the folder that were left out because their labels had enough.
     """
 
     root: Path
@@ -72,6 +73,7 @@ class Prepared:
     store: pixel_store.PixelStore | None
     split_method: str
     phantoms: bool
+    not_chosen: int = 0
 
     def split(self, split: str) -> PreparedSplit:
         """The images of "train", "val", "test", or "all" of them."""
@@ -117,7 +119,7 @@ def resolve_data(data: PathLike | None) -> Path:
 def prepare(
     data: PathLike | None = None,
     *,
-    per_class: int = PER_CLASS,
+    per_class: int | None = None,
     split_method: SplitMethod = DEFAULT_SPLIT_METHOD,
     seed: int = SEED,
     allow_missing: bool = False,
@@ -127,7 +129,8 @@ def prepare(
 
     Args:
         data: a folder in NIH's layout; None as in `resolve_data`.
-        per_class: images chosen for each label.
+        per_class: images chosen for each label; by default 300, or every image for the official
+            split.
         split_method: "patient", "paper" or "official".
         seed: of choice and split.
         allow_missing: plan on the label table alone; nothing is decoded.
@@ -136,16 +139,38 @@ def prepare(
     Raises:
         DataError: the data cannot be used as asked.
     """
-    root = resolve_data(data)
-    dataset = nih.read_dataset(root, allow_missing=allow_missing)
+    dataset = nih.read_dataset(resolve_data(data), allow_missing=allow_missing)
     for sentence in dataset.notices:
         notice(sentence)
-    chosen = choose_images(dataset.table, per_class=per_class, seed=seed)
-    store = None if allow_missing else pixel_store.open_store(list(chosen["path"]))
-    chosen = _with_pixels(chosen, store)
-    manifest, notices = split_images(chosen, dataset, method=split_method, seed=seed)
+    prepared, notices = prepare_dataset(
+        dataset,
+        per_class=per_class,
+        split_method=split_method,
+        seed=seed,
+        allow_missing=allow_missing,
+        out=out,
+    )
     for sentence in notices:
         notice(sentence)
+    return prepared
+
+
+def prepare_dataset(
+    dataset: nih.Dataset,
+    *,
+    per_class: int | None = None,
+    split_method: SplitMethod = DEFAULT_SPLIT_METHOD,
+    seed: int = SEED,
+    allow_missing: bool = False,
+    out: PathLike | None = None,
+) -> tuple[Prepared, list[str]]:
+    """`prepare` of a folder that was read; its notices are returned, not said."""
+    root, per_class = dataset.root, images_per_class(per_class, split_method)
+    chosen = choose_images(dataset.table, per_class=per_class, seed=seed)
+    not_chosen = len(dataset.table) - len(chosen)
+    store = None if allow_missing else pixel_store.open_store(list(chosen["path"]))
+    chosen, bad = with_pixels(chosen, store)
+    manifest, notices = split_images(chosen, dataset, method=split_method, seed=seed)
     setting = f"{root.resolve()} {per_class} {split_method} {seed} {allow_missing}"
     key = hashlib.sha256(setting.encode()).hexdigest()[:12]
     folder = Path(out) if out else cache_folder("prepared", key)
@@ -153,17 +178,20 @@ def prepare(
     with atomic_file(folder / MANIFEST) as temporary:
         manifest.to_csv(temporary, index=False, errors="backslashreplace")
     is_phantom = phantom.is_phantom_folder(root)
-    return Prepared(root, manifest, folder, store, split_method, is_phantom)
+    prepared = Prepared(root, manifest, folder, store, split_method, is_phantom, not_chosen)
+    return prepared, bad + notices
 
 
-def _with_pixels(chosen: pd.DataFrame, store: pixel_store.PixelStore | None) -> pd.DataFrame:
+def with_pixels(
+    chosen: pd.DataFrame, store: pixel_store.PixelStore | None
+) -> tuple[pd.DataFrame, list[str]]:
     """Add "row" and "digest"; leave out, name and count what could not be decoded."""
     if store is None:
-        return chosen.assign(row=-1, digest="")
+        return chosen.assign(row=-1, digest=""), []
     bad = store.bad()
-    for error in bad["error"].head(10):
-        notice(f"Left out: {error}")
+    notices = [f"Left out: {error}" for error in bad["error"].head(10)]
     if len(bad):
-        notice(f"{len(bad):,} of {len(chosen):,} images cannot be decoded and are left out.")
+        count = f"{len(bad):,} of {len(chosen):,} images"
+        notices.append(f"{count} cannot be decoded and are left out.")
     chosen = chosen.assign(row=np.arange(len(chosen)), digest=store.index["digest"].to_numpy())
-    return chosen[chosen["digest"] != ""].reset_index(drop=True)
+    return chosen[chosen["digest"] != ""].reset_index(drop=True), notices

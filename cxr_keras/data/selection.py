@@ -1,10 +1,13 @@
 """Which images of a data set are used. Pure pandas and numpy.
 
 The report's choice: 300 images per label (all 227 of Hernia), each image once, which is 4,427 of
-NIH's 112,120.
+NIH's 112,120. Such a choice is balanced: it gives every label a share that no hospital sees.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,12 +20,15 @@ from cxr_keras.errors import DataError
 CHOSEN_FOR = "chosen_for"
 
 
-def choose_images(table: pd.DataFrame, *, per_class: int = PER_CLASS, seed: int) -> pd.DataFrame:
+def choose_images(
+    table: pd.DataFrame, *, per_class: int | None = PER_CLASS, seed: int
+) -> pd.DataFrame:
     """Choose up to `per_class` images for each label, the rarest label first, each image once.
 
     Args:
         table: rows with "Image Index" and clean "Finding Labels".
-        per_class: images chosen for each label; a label with fewer gives all it has left.
+        per_class: images chosen for each label; a label with fewer gives all it has left. None
+            chooses every image.
         seed: of the choice. The order of the rows does not matter.
 
     Returns:
@@ -32,7 +38,7 @@ def choose_images(table: pd.DataFrame, *, per_class: int = PER_CLASS, seed: int)
     Raises:
         DataError: `per_class` is below 1.
     """
-    if per_class < 1:
+    if per_class is not None and per_class < 1:
         raise DataError(f"Images per label must be 1 or more. Received: {per_class}.")
     table = table.sort_values(IMAGE, ignore_index=True)
     truth = encode_cells(table[FINDING_LABELS]).astype(bool)
@@ -44,3 +50,23 @@ def choose_images(table: pd.DataFrame, *, per_class: int = PER_CLASS, seed: int)
         chosen_for[taken] = LABELS[index]
     table[CHOSEN_FOR] = chosen_for
     return table[table[CHOSEN_FOR] != ""].reset_index(drop=True)
+
+
+def artificial_prevalence(data: Mapping[str, Any]) -> str:
+    """What a balanced choice of training data means for the numbers; empty if it was none.
+
+    Args:
+        data: what a card or run.json says of the training data. "not_chosen" is how many images
+            the limit of "per_class" left out; of a card without it (an old one), a limit counts as
+            reached where at least that many images were chosen in all.
+    """
+    limit = data.get("per_class")
+    chosen = sum(data.get("sizes", {}).values())
+    left_out = data.get("not_chosen", int(bool(limit) and chosen >= (limit or 0)))
+    if not limit or not left_out:
+        return ""
+    return (
+        f"This network's images were chosen, at most {limit:,} for each label, and then split, so "
+        "their prevalence is artificial: thresholds, precision, F1, average precision, calibration "
+        "errors and Platt shifts found on them hold for no hospital."
+    )

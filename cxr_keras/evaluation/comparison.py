@@ -8,8 +8,10 @@ import pandas as pd
 
 from cxr_keras.data.labels import NO_FINDING
 from cxr_keras.data.readers.nih import IMAGE, PATIENT
+from cxr_keras.data.selection import artificial_prevalence
 from cxr_keras.errors import DataError
 from cxr_keras.evaluation.predictions import (
+    OVER_IMAGES,
     columns_of,
     labels_of,
     patient_resampling,
@@ -55,6 +57,7 @@ def compare(
         raise DataError(
             f"{run_a} and {run_b} have no image in common. Compare runs on the same test split."
         )
+    _say_prevalence(run_a, run_b)
     left_out = len(table_a) + len(table_b) - 2 * len(both)
     if left_out:
         notice(f"{left_out:,} images are in one of the two only: left out. {len(both):,} stay.")
@@ -70,7 +73,7 @@ def compare(
         )
     named = next((table for table in (table_a, table_b) if PATIENT in table.columns), None)
     if named is None:
-        notice(f"No column {PATIENT!r} in either: each image counts as a patient of its own.")
+        notice(OVER_IMAGES)
     patients = pd.Series(range(len(both))) if named is None else named[PATIENT]
     with patient_resampling(resamples, seed) as resampling:
         return bootstrap.paired_differences(
@@ -82,6 +85,14 @@ def compare(
             averages=per_label.average_rows(labels, NO_FINDING),
             resampling=resampling,
         )
+
+
+def _say_prevalence(*runs: PathLike) -> None:
+    """Say it where average precision rests on a balanced choice; a CSV does not tell."""
+    folders = [Path(run).expanduser() for run in runs]
+    known = [run_folder.read_run(path) for path in folders if (path / run_folder.RUN).is_file()]
+    for sentence in {artificial_prevalence(info.get("data", {})) for info in known} - {""}:
+        notice(sentence)
 
 
 def _predictions(run: PathLike) -> pd.DataFrame:

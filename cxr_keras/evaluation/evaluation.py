@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,12 +14,16 @@ from cxr_keras.data.labels import LABELS, encode_cells
 from cxr_keras.data.preparation import Prepared, PreparedSplit, prepare
 from cxr_keras.data.readers import nih
 from cxr_keras.data.readers.nih import AGE, GENDER, IMAGE, PATIENT, VIEW
+from cxr_keras.data.selection import artificial_prevalence
 from cxr_keras.data.splits import TEST, VAL
 from cxr_keras.errors import DataError
+from cxr_keras.evaluation.measured import Measured, images_of, own_images
 from cxr_keras.evaluation.predictions import (
+    PREVALENCE,
     PROBABILITY,
     TRUTH,
     assess,
+    columns_of,
     labels_of,
     read_predictions,
     write_assessment,
@@ -26,6 +31,7 @@ from cxr_keras.evaluation.predictions import (
 from cxr_keras.inference.forward import forward_split
 from cxr_keras.metrics.assessment import Assessment
 from cxr_keras.metrics.options import RESAMPLES
+from cxr_keras.metrics.per_label import prevalence_table
 from cxr_keras.runs import model_file, run_folder
 from cxr_keras.runs.card import Card
 from cxr_keras.utils.arguments import PathLike
@@ -44,13 +50,19 @@ class Evaluation:
             true_<label>….
         assessment: every table made of them.
         folder: where predictions.csv and the tables were written.
-        notice: a sentence that belongs beside the numbers, empty if none does.
+        notice: sentences that belong beside the numbers, empty if none do.
+        about: of other data than the network was trained on: its images and patients, and what
+            was left out, a sentence each.
+        prevalence: of such data: each label's share here and in training, see
+            `per_label.prevalence_table`.
     """
 
     predictions: pd.DataFrame
     assessment: Assessment
     folder: Path
     notice: str = ""
+    about: tuple[str, ...] = ()
+    prevalence: pd.DataFrame | None = None
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -67,18 +79,20 @@ def evaluate(
     run: PathLike,
     data: PathLike | None = None,
     *,
-    split: str = "test",
+    split: str | None = None,
     thresholds: float | str = CALIBRATED,
     resamples: int = RESAMPLES,
     force: bool = False,
     out: PathLike | None = None,
 ) -> Evaluation:
-    """Run a trained network over a split and write predictions.csv and its tables.
+    """Run a trained network over images and write predictions.csv and its tables.
 
     Args:
         run: a run folder or a `.keras` file.
         data: a data folder; by default the one that the network was trained on.
-        split: "train", "val", "test" or "all", chosen as for the network's training.
+        split: "train", "val", "test" or "all" of the data that the network was trained on, chosen
+            as for its training; by default "test". Of other data every image, which is the default
+            ("all"), or NIH's official list "test" or "train_val" where the folder has it.
         thresholds: from which probability a label is predicted positive: one number for all, or
             "calibrated" for those in the network's card (chosen on its validation split).
         resamples: of the bootstrap over patients; 0 for no intervals.
@@ -94,28 +108,58 @@ def evaluate(
     card = model_file.read_card(file)
     limits = thresholds_of(card, thresholds)
     model = model_file.load_model(file)
-    prepared = data_of(card, data)
-    own = prepared.fingerprint == card.data.get("fingerprint")
-    if data is None and card.data and not own:
-        notice("The data has changed since this network was trained: the split may differ.")
-    chosen = prepared.split(split)
+    measured = _measured(card, data, split)
+    chosen = measured.images
     refuse_trained_on(file, chosen, force=force)
-    _say_tuned_on(file, chosen, split)
+    _say_tuned_on(file, measured)
     predictions = frame_of(chosen, card.probabilities(forward_split(model, chosen)), card.labels)
-    if out is None:
-        parts = [] if own else [prepared.root.name]
-        parts += [split] if parts or split != TEST or thresholds != CALIBRATED else []
-        parts += [f"at-{thresholds:g}"] if isinstance(thresholds, float | int) else []
-        home = run_folder.results_folder(file)
-        out = home / "-".join(["evaluation", *parts]) if parts else home
-    return write_evaluation(
+    folder = Path(out) if out else run_folder.results_folder(file) / _name(measured, thresholds)
+    sentences = [_phantom_sentence(card, measured), artificial_prevalence(card.data)]
+    result = write_evaluation(
         predictions,
-        Path(out),
+        folder,
         thresholds=limits,
         base_rates=card.data.get("base_rates"),
         resamples=resamples,
-        sentence=card.notice or ("" if not prepared.phantoms else "These images are phantoms."),
+        sentence="\n".join(filter(None, sentences)),
     )
+    if measured.own:
+        (folder / PREVALENCE).unlink(missing_ok=True)  # of an evaluation before this one
+        return result
+    table = prevalence_table(
+        *columns_of(predictions, card.labels)[:1],
+        labels=card.labels,
+        training=card.data.get("base_rates"),
+    )
+    write_table(table, folder / PREVALENCE)
+    return replace(result, about=measured.about, prevalence=table)
+
+
+def _measured(card: Card, data: PathLike | None, split: str | None) -> Measured:
+    """The images to measure: of the data named, or where nobody names any of the card's own."""
+    if data is not None or not card.data:
+        return images_of(
+            data, split, recipe=recipe_of(card), fingerprint=card.data.get("fingerprint")
+        )
+    prepared = data_of(card, data)
+    if prepared.fingerprint != card.data.get("fingerprint"):
+        notice("The data has changed since this network was trained: the split may differ.")
+    return own_images(prepared, split)
+
+
+def _phantom_sentence(card: Card, measured: Measured) -> str:
+    """What drawings among the images or in training mean for the numbers; empty without any."""
+    if card.data.get("phantoms") and not measured.phantoms:
+        return "This network was trained on phantoms (synthetic drawings), and these are none."
+    return card.notice or ("These images are phantoms." if measured.phantoms else "")
+
+
+def _name(measured: Measured, thresholds: float | str) -> str:
+    """The folder of an evaluation beside the model; the model's own for its own test split."""
+    parts = [] if measured.own else [measured.root.resolve().name]
+    parts += [measured.split] if parts or measured.split != TEST or thresholds != CALIBRATED else []
+    parts += [f"at-{thresholds:g}"] if isinstance(thresholds, float | int) else []
+    return "-".join(["evaluation", *parts]) if parts else "."
 
 
 def evaluate_predictions(
@@ -198,7 +242,7 @@ def write_own_evaluation(
         thresholds=thresholds_of(card, CALIBRATED),
         base_rates=card.data.get("base_rates"),
         resamples=resamples,
-        sentence=card.notice,
+        sentence="\n".join(filter(None, [card.notice, artificial_prevalence(card.data)])),
     )
 
 
@@ -233,9 +277,13 @@ def thresholds_of(card: Card, wanted: float | str) -> float | dict[str, float]:
 
 def data_of(card: Card, data: PathLike | None) -> Prepared:
     """The data of a card, or `data` with the card's recipe."""
+    return prepare(data or card.data.get("root"), **recipe_of(card))
+
+
+def recipe_of(card: Card) -> dict[str, Any]:
+    """How a card's training data were chosen and split, as `prepare` takes it."""
     keys = {"per_class": "per_class", "split_method": "split", "seed": "seed"}  # as in run.json
-    recipe = {name: card.data[key] for name, key in keys.items() if key in card.data}
-    return prepare(data or card.data.get("root"), **recipe)
+    return {name: card.data[key] for name, key in keys.items() if key in card.data}
 
 
 def refuse_trained_on(file: Path, images: PreparedSplit, *, force: bool) -> None:
@@ -258,10 +306,11 @@ def refuse_trained_on(file: Path, images: PreparedSplit, *, force: bool) -> None
     notice(f"The network was trained on {share}: the numbers flatter it.")
 
 
-def _say_tuned_on(file: Path, images: PreparedSplit, split: str) -> None:
-    """Say it if any of `images` were in the network's validation split, here or elsewhere."""
+def _say_tuned_on(file: Path, measured: Measured) -> None:
+    """Say it if any of the images were in the network's validation split, here or elsewhere."""
+    images = measured.images
     count = _count_images(file, model_file.TUNED_ON, images)
-    if count is None and split in (VAL, "all"):
+    if count is None and measured.own and measured.split in (VAL, "all"):
         notice("A validation split chose this network's epoch and thresholds: it flatters them.")
     elif count:
         notice(

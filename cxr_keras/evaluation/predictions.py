@@ -29,6 +29,11 @@ from cxr_keras.utils.files import write_table
 PROBABILITY, TRUTH = "prob_", "true_"
 METRICS, EXAMPLE_BASED = "metrics.csv", "samplewise.csv"
 COOCCURRENCE, SUBGROUPS = "cooccurrence.csv", "subgroups.csv"
+PREVALENCE = "prevalence.csv"  # of other data than the network was trained on
+OVER_IMAGES = (
+    f"No column {PATIENT!r}: the intervals are over images, and may be too narrow, because the "
+    "images of one patient are alike."
+)
 RELIABILITY, RELIABILITY_PLOT = "reliability.csv", "reliability.png"
 
 
@@ -44,8 +49,8 @@ def assess(
 
     Args:
         predictions: prob_<label> and true_<label> columns; "Patient ID" for intervals over
-            patients (without it each image counts as a patient); NIH's view, sex and age columns
-            for subgroups.
+            patients (without it they are over images, which a notice says); NIH's view, sex and
+            age columns for subgroups.
         thresholds: from which probability a label is predicted positive: one for all labels, or
             one per label.
         base_rates: label → share of the training images, for the baseline row.
@@ -53,12 +58,21 @@ def assess(
         seed: of the bootstrap.
 
     Raises:
-        DataError: a column is missing, or a value is out of range, NaN or infinite.
+        DataError: a column is missing, a value is out of range, NaN or infinite, or `thresholds`
+            or `base_rates` lack a label of the table.
     """
     labels = labels_of(predictions)
     truth, probability = columns_of(predictions, labels)
-    limits = [thresholds[n] if isinstance(thresholds, Mapping) else thresholds for n in labels]
-    with patient_resampling(resamples, seed) if resamples else nullcontext() as resampling:
+    limits = (
+        _by_label("thresholds", thresholds, labels)
+        if isinstance(thresholds, Mapping)
+        else [thresholds] * len(labels)
+    )
+    if resamples and PATIENT not in predictions.columns:
+        notice(OVER_IMAGES)
+    groups = groups_of(predictions)
+    tables = 1 + int(groups.nunique().sum())
+    with patient_resampling(resamples, seed, tables) if resamples else nullcontext() as resampling:
         return assess_arrays(
             truth,
             probability,
@@ -66,16 +80,33 @@ def assess(
             normal=NO_FINDING,
             thresholds=limits,
             patients=predictions.get(PATIENT, pd.Series(range(len(predictions)))),
-            groups=groups_of(predictions),
-            base_rates=[base_rates[name] for name in labels] if base_rates else None,
+            groups=groups,
+            base_rates=_by_label("base_rates", base_rates, labels) if base_rates else None,
             resampling=resampling,
         )
 
 
+def _by_label(what: str, values: Mapping[str, float], labels: Sequence[str]) -> list[float]:
+    """The values of `labels`, in their order."""
+    missing = [name for name in labels if name not in values]
+    if missing:
+        raise DataError(
+            f"The {what} lack {', '.join(missing)}, which the predictions have. Give a number for "
+            f"each label. Received: {', '.join(values) or 'none'}."
+        )
+    return [values[name] for name in labels]
+
+
 @contextmanager
-def patient_resampling(resamples: int, seed: int) -> Iterator[Resampling]:
-    """Settings of a bootstrap over patients, with a progress bar for the body's duration."""
-    with progress_bar("Bootstrap over patients", resamples) as bar:
+def patient_resampling(resamples: int, seed: int, tables: int = 1) -> Iterator[Resampling]:
+    """Settings of a bootstrap over patients, with a progress bar for the body's duration.
+
+    Args:
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+        tables: how many tables are resampled with these settings.
+    """
+    with progress_bar("Bootstrap over patients", resamples * tables) as bar:
         yield Resampling(resamples, seed, progress=bar.advance)
 
 

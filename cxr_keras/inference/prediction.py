@@ -17,6 +17,7 @@ import numpy as np
 
 from cxr_keras.data.images import find_image_files, read_image
 from cxr_keras.data.labels import NO_FINDING
+from cxr_keras.data.selection import artificial_prevalence
 from cxr_keras.errors import DataError, ImageError
 from cxr_keras.runs import model_file
 from cxr_keras.runs.card import Card
@@ -82,6 +83,8 @@ def predict(
             "This network was trained on phantoms (synthetic drawings): "
             "what it predicts for a radiograph means nothing."
         )
+    if sentence := artificial_prevalence(card.data):
+        notice(sentence)
     rows = []
     draw = None if heatmaps is None else _overlays(model, card, files, Path(heatmaps))
     target = nullcontext(lambda row: None) if csv_file is None else _csv_rows(csv_file, card)

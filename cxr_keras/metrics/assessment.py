@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_keras.metrics import bootstrap, calibration, example_based, per_label, subgroups
+from cxr_keras.metrics.interval_table import interval_table
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,11 @@ class Assessment:
         labels: the labels measured, in order.
         normal: the one of them that says that there is no finding; None if none does.
         thresholds: label → the probability from which it is predicted positive.
-        metrics: `per_label.label_table` with intervals (auroc_low … ap_high), brier, ece and
-            threshold; then the baselines' rows.
+        metrics: `interval_table` (auroc_low … f1_high), brier, ece and threshold; then the
+            baselines' rows.
         example_based: measures over images in place of labels, see `example_based`.
         cooccurrence: images by true label and predicted label.
-        subgroups: `per_label.label_table` of each subgroup; empty without subgroups.
+        subgroups: `subgroups.subgroup_table`; empty without subgroups.
         reliability: observed rate against mean probability, by bin.
         loss: mean binary cross-entropy over images and labels.
         images: how many.
@@ -77,15 +78,16 @@ def assess_arrays(
     normal = normal if normal in labels else None
     predicted = probability >= np.array(thresholds)
     averages = per_label.average_rows(labels, normal)
-    table = per_label.label_table(
-        truth, probability, labels=labels, normal=normal, thresholds=thresholds
+    people = pd.Series(list(patients))
+    table = interval_table(
+        truth,
+        probability,
+        people,
+        labels=labels,
+        normal=normal,
+        thresholds=thresholds,
+        resampling=resampling,
     )
-    if resampling is not None:
-        found = bootstrap.intervals(
-            truth, probability, patients, labels=labels, averages=averages, resampling=resampling
-        )
-        bounds = found[["label", "auroc_low", "auroc_high", "ap_low", "ap_high"]]
-        table = table.merge(bounds, on="label", how="left")
     brier = calibration.brier_score(truth, probability)
     table["brier"] = table["label"].map(_by_row(brier, labels, averages))
     error = calibration.expected_calibration_error(truth, probability)
@@ -100,7 +102,14 @@ def assess_arrays(
         example_based=_example_based(truth, predicted, probability),
         cooccurrence=example_based.cooccurrence(truth, predicted, labels),
         subgroups=subgroups.subgroup_table(
-            groups, truth, probability, labels=labels, normal=normal, thresholds=thresholds
+            groups,
+            truth,
+            probability,
+            people,
+            labels=labels,
+            normal=normal,
+            thresholds=thresholds,
+            resampling=resampling,
         ),
         reliability=calibration.reliability_table(truth, probability, labels=labels),
         loss=per_label.binary_cross_entropy(truth, probability),

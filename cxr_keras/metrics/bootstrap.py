@@ -1,4 +1,4 @@
-"""How sure the measures are: bootstrap intervals of AUROC and average precision.
+"""How sure the measures are: bootstrap intervals over patients, and paired differences.
 
 What is drawn is patients, never images: the images of one patient resemble each other, and an
 interval that took them for independent would be too narrow. A resample draws as many patients as
@@ -7,15 +7,14 @@ there are, with replacement, and takes every image of each as often as its patie
 percentiles of the resamples (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993,
 chapter 13).
 
-A resample is a vector of whole-number weights: each label is sorted once, and each resample costs
-one pass over the sorted images, in sums that are exact until they are divided.
+A resample is a vector of whole-number weights: each label is sorted and each patient's images are
+counted once, and each resample weighs the counts, in sums that are exact until they are divided.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,8 +23,17 @@ from numpy.typing import ArrayLike
 from cxr_keras.errors import DataError
 from cxr_keras.metrics.options import RESAMPLES
 from cxr_keras.metrics.per_label import checked
+from cxr_keras.metrics.weighted import (
+    Counts,
+    Ranking,
+    auroc_and_ap,
+    count_patients,
+    rank_images,
+)
 
 MEASURES = ("auroc", "ap")
+AT_THRESHOLD = ("precision", "recall", "f1")
+MIN_PATIENTS = 5  # of either class, for an interval
 _BLOCK_BYTES = 96 * 2**20  # what one block of resamples may take, in
 _ARRAYS = 8  # arrays of up to (block, n_samples) float64 at once
 
@@ -40,7 +48,8 @@ class Resampling:
         resamples: how often to draw the patients anew.
         seed: of the draws.
         level: share of the resamples inside an interval.
-        min_patients: of either class, for a label to have bounds.
+        min_patients: of either class, for a label to have bounds; of those predicted positive, for
+            its precision to have them.
         progress: called after each block with the number of resamples in it.
 
     Raises:
@@ -50,7 +59,7 @@ class Resampling:
     resamples: int = RESAMPLES
     seed: int = 0
     level: float = 0.95
-    min_patients: int = 5
+    min_patients: int = MIN_PATIENTS
     progress: Callable[[int], object] | None = None
 
     def __post_init__(self) -> None:
@@ -76,9 +85,10 @@ def intervals(
     *,
     labels: Sequence[str],
     averages: Mapping[str, Sequence[int]],
+    predicted: ArrayLike | None = None,
     resampling: Resampling = DEFAULT,
 ) -> pd.DataFrame:
-    """AUROC and average precision of each label, with percentile intervals over patients.
+    """The measures of each label, with percentile intervals over patients.
 
     Args:
         truth: array-like of shape (n_samples, n_labels), 0 or 1.
@@ -86,26 +96,40 @@ def intervals(
         patients: the patient of each image, of shape (n_samples,).
         labels: names of the columns.
         averages: name of an average row → positions of the columns it is the mean of.
+        predicted: which labels are predicted positive, of the same shape, 0 or 1, for precision,
+            recall and F1; without it they are left out.
         resampling: how to draw.
 
     Returns:
-        Columns label, auroc, auroc_low, auroc_high, ap, ap_low, ap_high: one row per label, then
-        one per average. A label with one class is NaN, and so are the bounds of a label with fewer
-        than `min_patients` of either class: from so few the percentiles come out far too close.
-        A resample in which a label has one class is left out for this label; its averages are
-        over the labels it defines.
+        Columns label, auroc, auroc_low, auroc_high, then the same of ap, precision, recall and f1:
+        one row per label, then one per average. An undefined measure is NaN, and so are the bounds
+        of a label with fewer than `min_patients` of either class, and of an average without any
+        label that has bounds: from so few the percentiles come out far too close. So they do where
+        every resample agrees, as on a recall of 0 or 1: precision, recall and F1 have no bounds
+        there. A resample that leaves a label undefined is left out for this label; in averages the
+        label then counts with its value on all images, for without it they would be of other
+        labels.
 
     Raises:
         DataError: shapes differ, a value is out of range, NaN or infinite, a patient is missing.
     """
     hits, score = checked(truth, probability, len(labels))
     codes = _patient_codes(patients, len(hits))
-    point, drawn = _resampled(hits, [score], codes, averages, resampling)
+    counts = (
+        None if predicted is None else count_patients(hits, _positive(predicted, hits.shape), codes)
+    )
+    point, drawn = _resampled(hits, [score], codes, averages, resampling, counts=counts)
     table = pd.DataFrame({"label": [*labels, *averages]})
-    for i, measure in enumerate(MEASURES):
+    for i, measure in enumerate(MEASURES if counts is None else MEASURES + AT_THRESHOLD):
         low, high = _percentiles(drawn[0, i], resampling.level)
+        if measure in AT_THRESHOLD:
+            low, high = np.where(low < high, (low, high), np.nan)
         table[measure], table[f"{measure}_low"], table[f"{measure}_high"] = point[0, i], low, high
-    return _without_scarce(table, hits, codes, resampling.min_patients)
+    fewest = resampling.min_patients
+    if counts is not None:
+        rare = np.flatnonzero((counts.predicted > 0).sum(axis=0) < fewest)
+        table.loc[rare, ["precision_low", "precision_high"]] = np.nan
+    return _without_scarce(table, hits, codes, averages, fewest)
 
 
 def paired_differences(
@@ -143,45 +167,37 @@ def paired_differences(
         table[f"{measure}_difference"] = b[i] - a[i]
         table[f"{measure}_low"], table[f"{measure}_high"] = low, high
         table[f"{measure}_p"] = _two_sided_p(differences[i])
-    return _without_scarce(table, hits, codes, resampling.min_patients)
+    return _without_scarce(table, hits, codes, averages, resampling.min_patients)
 
 
 def _without_scarce(
-    table: pd.DataFrame, truth: np.ndarray, codes: np.ndarray, fewest: int
+    table: pd.DataFrame,
+    truth: np.ndarray,
+    codes: np.ndarray,
+    averages: Mapping[str, Sequence[int]],
+    fewest: int,
 ) -> pd.DataFrame:
-    """Bounds and p of labels with fewer patients than `fewest` of either class become NaN."""
-    for i, column in enumerate(truth.T):
-        if min(len(np.unique(codes[column])), len(np.unique(codes[~column]))) < fewest:
-            doubtful = [name for name in table if name.endswith(("_low", "_high", "_p"))]
-            table.loc[i, doubtful] = np.nan
+    """Bounds and p become NaN for labels with fewer patients than `fewest` of either class.
+
+    So do those of an average over such labels alone.
+    """
+    scarce = [
+        min(len(np.unique(codes[column])), len(np.unique(codes[~column]))) < fewest
+        for column in truth.T
+    ]
+    scarce += [all(scarce[place] for place in places) for places in averages.values()]
+    doubtful = [name for name in table if name.endswith(("_low", "_high", "_p"))]
+    table.loc[np.flatnonzero(scarce), doubtful] = np.nan
     return table
 
 
-class _Ranking(NamedTuple):
-    """One label's images, best score first, cut where the score changes.
-
-    Patients are codes from 1. Both lists of them begin with 0, nobody, so that position k of a
-    running sum is the weight of the k best. Only those tie groups that hold a positive are kept.
-    """
-
-    patients: np.ndarray  # (1 + n_samples,)
-    positives: np.ndarray  # (1 + n_positives,), of the positive images alone
-    starts: np.ndarray  # (n_groups,), images above the group
-    ends: np.ndarray  # (n_groups,), images above it or in it
-    hit_starts: np.ndarray  # (n_groups,), the same of positives
-    hit_ends: np.ndarray
-
-
-def _ranking(truth: np.ndarray, score: np.ndarray, codes: np.ndarray) -> _Ranking:
-    order = np.argsort(-score)
-    score, truth, codes = score[order], truth[order], codes[order]
-    changes = np.flatnonzero(score[1:] != score[:-1]) + 1
-    starts, ends = np.append(0, changes), np.append(changes, len(score))
-    hits = np.append(0, np.cumsum(truth))
-    kept = hits[ends] > hits[starts]
-    starts, ends = starts[kept], ends[kept]
-    everyone, positives = np.append(0, codes), np.append(0, codes[truth])
-    return _Ranking(everyone, positives, starts, ends, hits[starts], hits[ends])
+def _positive(predicted: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
+    flags = np.asarray(predicted)
+    if flags.shape != shape or not np.isin(flags, (0, 1)).all():
+        raise DataError(
+            f"Predicted labels must be 0 or 1, of the shape {shape}. Received: {flags.shape}."
+        )
+    return flags.astype(bool)
 
 
 def _resampled(
@@ -190,16 +206,19 @@ def _resampled(
     codes: np.ndarray,
     averages: Mapping[str, Sequence[int]],
     resampling: Resampling,
+    *,
+    counts: Counts | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both measures of each of `scores`, all on the same resamples.
+    """The measures of each of `scores`, all on the same resamples.
 
     Returns:
-        On all images, of shape (n_scores, 2, n_rows), and on the resamples, of shape
-        (n_scores, 2, resamples, n_rows); the rows are the labels, then the averages.
+        On all images, of shape (n_scores, n_measures, n_rows), and on the resamples, of shape
+        (n_scores, n_measures, resamples, n_rows); the rows are the labels, then the averages, the
+        measures `MEASURES` and, of one score with `counts`, `AT_THRESHOLD`.
     """
     _check_averages(averages, truth.shape[1])
     rankings = [
-        [_ranking(*column, codes) for column in zip(truth.T, score.T, strict=True)]
+        [rank_images(*column, codes) for column in zip(truth.T, score.T, strict=True)]
         for score in scores
     ]
     block, number = max(1, _BLOCK_BYTES // (8 * _ARRAYS * len(codes))), int(codes.max())
@@ -208,52 +227,48 @@ def _resampled(
         size = min(block, resampling.resamples - start)
         # one draw at a time, so that no number depends on the size of a block
         draws = [generator.integers(1, number + 1, size=number) for _ in range(size)]
-        weights = np.array([np.bincount(draw, minlength=number + 1) for draw in draws], float)
-        drawn.append(_measures(rankings, weights))
+        counts_drawn = [np.bincount(draw, minlength=number + 1) for draw in draws]
+        weights = np.stack(counts_drawn, axis=1).astype(float)
+        drawn.append(_measures(rankings, counts, weights))
         if resampling.progress is not None:
             resampling.progress(size)
-    once = np.append(0.0, np.ones(number))[None]
-    point = _measures(rankings, once)[:, :, 0]
+    once = np.append(0.0, np.ones(number))[:, None]
+    point = _measures(rankings, counts, once)[:, :, 0]
     spread = np.concatenate(drawn, axis=2) if number > 1 else np.full_like(drawn[0], np.nan)
-    return _with_averages(point, averages), _with_averages(spread, averages)
+    return _with_averages(point, averages), _with_averages(spread, averages, point[:, :, None])
 
 
-def _measures(rankings: Sequence[Sequence[_Ranking]], weights: np.ndarray) -> np.ndarray:
-    """Of shape (n_scores, 2, block, n_labels), for weights of shape (block, 1 + patients)."""
-    return np.array(
+def _measures(
+    rankings: Sequence[Sequence[Ranking]], counts: Counts | None, weights: np.ndarray
+) -> np.ndarray:
+    """Of shape (n_scores, n_measures, block, n_labels), for weights (1 + patients, block)."""
+    ranked = np.array(
         [
-            np.stack([_auroc_and_ap(ranking, weights) for ranking in labels], axis=-1)
+            np.stack([auroc_and_ap(ranking, weights) for ranking in labels], axis=-1)
             for labels in rankings
         ]
     )
+    if counts is None:
+        return ranked
+    return np.concatenate([ranked, counts.measures(weights)[None]], axis=1)
 
 
-def _auroc_and_ap(ranking: _Ranking, weights: np.ndarray) -> np.ndarray:
-    """Of shape (2, block); NaN where the weights leave one class."""
-    images = np.cumsum(weights.take(ranking.patients, axis=1), axis=1)
-    hits = np.cumsum(weights.take(ranking.positives, axis=1), axis=1)
-    positives, negatives = hits[:, -1], images[:, -1] - hits[:, -1]
-    predicted, before = images.take(ranking.ends, axis=1), images.take(ranking.starts, axis=1)
-    found, found_before = hits.take(ranking.hit_ends, 1), hits.take(ranking.hit_starts, 1)
-    gained = found - found_before
-    # a positive wins against the negatives below it, and half against those it is tied with
-    false_alarms_twice = (predicted - found) + (before - found_before)
-    wins_twice = (gained * (2 * negatives[:, None] - false_alarms_twice)).sum(axis=1)
-    # one threshold per tie group, a step at each: scikit-learn's average_precision_score
-    precision = np.divide(found, predicted, out=np.zeros_like(found), where=predicted > 0)
-    steps = (gained * precision).sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        both = np.stack([wins_twice / (2 * positives * negatives), steps / positives])
-    return np.where((positives > 0) & (negatives > 0), both, np.nan)
+def _with_averages(
+    values: np.ndarray,
+    averages: Mapping[str, Sequence[int]],
+    instead: np.ndarray | float = np.nan,
+) -> np.ndarray:
+    """Append to labels (…, n_labels) each average over those of its labels that are defined.
 
-
-def _with_averages(values: np.ndarray, averages: Mapping[str, Sequence[int]]) -> np.ndarray:
-    """Append to labels (…, n_labels) each average over those of its labels that are defined."""
+    Where some of them are, the others count with their value in `instead`, if they have one there.
+    """
+    filled = np.where(np.isnan(values), instead, values)
     means = []
     for columns in averages.values():
-        part = values[..., list(columns)]
+        part = filled[..., list(columns)]
         count = (~np.isnan(part)).sum(axis=-1)
-        means.append(np.where(count, np.nansum(part, -1) / np.maximum(count, 1), np.nan))
+        some = ~np.isnan(values[..., list(columns)]).all(axis=-1)
+        means.append(np.where(some, np.nansum(part, -1) / np.maximum(count, 1), np.nan))
     return np.concatenate([values, *(mean[..., None] for mean in means)], axis=-1)
 
 

@@ -7,7 +7,7 @@ each average says over how many labels it was taken.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -110,6 +110,31 @@ def baselines(
         table = label_table(truth, same, labels=labels, normal=normal)
         found.append(table[table["label"] == row].assign(label=name))
     return pd.concat(found, ignore_index=True)
+
+
+def prevalence_table(
+    truth: ArrayLike, *, labels: Sequence[str], training: Mapping[str, float] | None = None
+) -> pd.DataFrame:
+    """How often each label is true, beside how often it was in training.
+
+    Args:
+        truth: array-like of shape (n_samples, n_labels), 0 or 1.
+        labels: names of the columns.
+        training: label → share of the training images that have it; what it lacks is NaN.
+
+    Returns:
+        Columns label, support, prevalence (the share of the images) and training_prevalence.
+    """
+    flags = np.asarray(truth)
+    known = training or {}
+    return pd.DataFrame(
+        {
+            "label": list(labels),
+            "support": flags.sum(axis=0).astype(int),
+            "prevalence": flags.mean(axis=0),
+            "training_prevalence": [float(known.get(label, np.nan)) for label in labels],
+        }
+    )
 
 
 def average(table: pd.DataFrame, measure: str) -> float:

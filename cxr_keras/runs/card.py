@@ -24,8 +24,8 @@ class Card:
             validation split.
         scaling: makes the outputs calibrated probabilities, see `calibration.Scaling`; empty
             for none.
-        data: the training data: root, fingerprint, phantoms, per_class, split, split_digest,
-            seed, sizes, base_rates.
+        data: the training data: root, fingerprint, phantoms, per_class, not_chosen, split,
+            split_digest, seed, sizes, base_rates.
         settings: how it was trained.
         notice: a sentence that belongs beside every result, empty if none does.
     """

@@ -176,6 +176,7 @@ def run_info(settings: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
             "phantoms": prepared.phantoms,
             "fingerprint": prepared.fingerprint,
             "per_class": settings["per_class"],
+            "not_chosen": prepared.not_chosen,
             "split": settings["split"],
             "split_digest": split_digest(prepared.manifest),
             "seed": settings["seed"],

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxr_keras.data.options import PER_CLASS, SEED, SPLIT_METHODS, SplitMethod
+from cxr_keras.data.options import SEED, SPLIT_METHODS, SplitMethod, images_per_class
 from cxr_keras.errors import CxrError
 from cxr_keras.runs.options import RUNS_FOLDER
 from cxr_keras.training.losses import check_loss
@@ -35,7 +35,8 @@ class TrainConfig:
             too, "all" everything.
         precision: "float32", "mixed_bfloat16" or "mixed_float16".
         split_method: "patient", "paper" or "official".
-        per_class: images chosen for each label.
+        per_class: images chosen for each label; None, not given, becomes 300, and stays None (every
+            image) for the official split.
         seed: of the choice of images, the split, the weights, dropout and the batches.
         name: of the run folder; by default <model>-ep<epochs>-lr<lr>.
         folder: where run folders lie.
@@ -56,7 +57,7 @@ class TrainConfig:
     fine_tune: str | int | None = None
     precision: str = "float32"
     split_method: SplitMethod = "patient"
-    per_class: int = PER_CLASS
+    per_class: int | None = None
     seed: int = SEED
     name: str | None = None
     folder: PathLike = RUNS_FOLDER
@@ -83,6 +84,7 @@ class TrainConfig:
         check_loss(self.loss)
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("split method", self.split_method, SPLIT_METHODS)
+        object.__setattr__(self, "per_class", images_per_class(self.per_class, self.split_method))
 
     @property
     def run_folder(self) -> Path:

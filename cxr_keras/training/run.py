@@ -81,7 +81,7 @@ def train(
     fine_tune: str | Whole | None = None,
     precision: str = TrainConfig.precision,
     split_method: SplitMethod = TrainConfig.split_method,
-    per_class: Whole = TrainConfig.per_class,
+    per_class: Whole | None = TrainConfig.per_class,
     seed: Whole = TrainConfig.seed,
     name: str | None = None,
     folder: PathLike = TrainConfig.folder,
@@ -110,7 +110,8 @@ def train(
         precision: "float32", "mixed_bfloat16" or "mixed_float16". Not for a built model.
         split_method: "patient" (no patient in two splits), "paper" (by image, as the report) or
             "official" (NIH's lists).
-        per_class: images chosen for each label.
+        per_class: images chosen for each label; by default 300, or every image for the official
+            split.
         seed: of the choice of images, the split, the weights, dropout and the batches.
         name: of the run folder; by default <model>-ep<epochs>-lr<lr>.
         folder: where run folders lie.

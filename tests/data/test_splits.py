@@ -83,6 +83,35 @@ def test_official_split_leaves_out_and_counts_what_is_on_no_list():
     assert notices == ["2 images are on neither official list: left out."]
 
 
+def test_every_image_is_chosen_where_nothing_limits():
+    table = table_of(["Mass|Nodule"] * 400 + ["Nodule"] * 350 + ["Hernia"])
+    chosen = choose_images(table, per_class=None, seed=0)
+    assert chosen["Image Index"].tolist() == sorted(table["Image Index"])
+    assert chosen["chosen_for"].value_counts().to_dict() == {
+        "Mass": 400,
+        "Nodule": 350,
+        "Hernia": 1,
+    }
+
+
+def test_the_official_split_takes_every_image_unless_a_number_limits_it(make_folder):
+    from cxr_keras.data.preparation import prepare
+
+    rows = [(f"{i:04d}.png", "Mass", i) for i in range(700)]
+    lists = {
+        "train_val_list": "\n".join(name for name, _, _ in rows[:400]),
+        "test_list": "\n".join(name for name, _, _ in rows[400:]),
+    }
+    folder = make_folder(rows, images=[], **lists)
+    whole = prepare(folder, split_method="official", allow_missing=True)
+    assert (len(whole.manifest), whole.not_chosen) == (700, 0)
+    assert (whole.manifest["split"] == "test").sum() == 300
+    limited = prepare(folder, split_method="official", per_class=50, allow_missing=True)
+    assert (len(limited.manifest), limited.not_chosen) == (50, 650)
+    by_patient = prepare(folder, allow_missing=True)
+    assert (len(by_patient.manifest), by_patient.not_chosen) == (300, 400)
+
+
 def test_errors_say_what_to_do():
     table = table_of(["Mass"] * 20)
     chosen = choose_images(table, seed=0)

@@ -1,5 +1,6 @@
 """`evaluate` on runs, and what it refuses."""
 
+import re
 import shutil
 import zipfile
 
@@ -8,12 +9,34 @@ import pandas as pd
 import pytest
 
 from cxr_keras import assess, evaluate
+from cxr_keras.data.demographics import groups_of
 from cxr_keras.data.labels import LABELS
 from cxr_keras.errors import CxrError
 from cxr_keras.evaluation.predictions import columns_of, read_predictions
+from cxr_keras.metrics.subgroups import MIN_PATIENTS
 from cxr_keras.runs import model_file
 
 TABLE = "Data_Entry_2017_v2020.csv"
+
+
+def many_predictions(n):
+    """Predictions of two labels for `n` images of n/2 patients; LATERAL are nine of nine."""
+    rng = np.random.default_rng(0)
+    truth = rng.random((n, 2)) < 0.4
+    probability = np.clip(0.3 * truth + 0.7 * rng.random((n, 2)), 0, 1)
+    lateral = np.arange(n) < 9
+    table = {
+        "Image Index": [f"{i}.png" for i in range(n)],
+        "Patient ID": np.where(
+            lateral, "p" + np.arange(n).astype(str).astype(object), np.arange(n) // 2
+        ),
+        "View Position": np.where(lateral, "LATERAL", rng.choice(["PA", "AP"], n)),
+        "Patient Gender": rng.choice(["M", "F"], n),
+        "Patient Age": rng.integers(20, 60, n),
+    }
+    for i, label in enumerate(("Edema", "Mass")):
+        table |= {f"prob_{label}": probability[:, i], f"true_{label}": truth[:, i].astype(int)}
+    return pd.DataFrame(table).astype({"Patient ID": str})
 
 
 def predictions_of(run):
@@ -93,20 +116,67 @@ def test_the_baselines_say_what_is_free(run):
     assert rates["loss"] < always_no["loss"]
 
 
-def test_subgroups_are_the_table_of_their_images(run):
-    subgroups = pd.read_csv(run.folder / "subgroups.csv")
+def test_subgroups_are_the_table_of_their_images():
+    """With intervals over their own patients; too few patients are not measured."""
+    predictions = many_predictions(120)
+    subgroups = assess(predictions, thresholds=0.4, resamples=60).subgroups
     assert set(subgroups["group"]) == {"view", "sex", "age"}
-    predictions = predictions_of(run)
-    for group, column, value in (("view", "View Position", "AP"), ("sex", "Patient Gender", "F")):
-        inside = predictions[predictions[column] == value]
-        rows = subgroups[(subgroups["group"] == group) & (subgroups["value"] == value)]
-        expected = assess(inside, thresholds=run.info["thresholds"], resamples=0)
-        for name in ("support", "recall", "auroc", "f1"):
-            np.testing.assert_allclose(
-                rows[name].iloc[:15], expected.metrics[name].iloc[:15].astype(float), rtol=1e-5
-            )
+    for (group, value), rows in subgroups.groupby(["group", "value"]):
+        inside = predictions[groups_of(predictions)[group] == value]
+        people = inside["Patient ID"].nunique()
+        expected = assess(inside, thresholds=0.4, resamples=60).metrics
+        expected = expected.set_index("label").loc[rows["label"]]
+        rows = rows.set_index("label")
+        assert set(rows["images"]) == {len(inside)}
+        assert set(rows["patients"]) == {people}
+        measured = people >= MIN_PATIENTS
+        for name in ("support", "recall", "f1", "auroc", "auroc_low", "f1_high", "precision_low"):
+            if measured or name == "support":
+                np.testing.assert_allclose(rows[name], expected[name], rtol=1e-12, err_msg=value)
+            else:
+                assert rows.loc[["Edema", "Mass"], name].isna().all()
+    few = subgroups[subgroups["patients"] < MIN_PATIENTS]
+    assert set(few["value"]) == {"LATERAL"}
     sizes = subgroups.drop_duplicates(["group", "value"]).groupby("group")["images"].sum()
     assert set(sizes) == {len(predictions)}
+
+
+def test_the_table_of_subgroups_has_dashes_where_patients_are_few():
+    from cxr_keras.cli.tables import metrics_table, subgroup_overview
+
+    found = assess(many_predictions(120), thresholds=0.4, resamples=60)
+    lines = {line.split()[1]: line for line in subgroup_overview(found).splitlines() if line}
+    assert lines["LATERAL"].split()[2:] == ["9", "9", "6", "–", "–", "–", "–", "–", "0"]
+    assert len(re.findall(r"0\.\d{3} +\.\d\d–\.\d\d", lines["PA"])) == 4
+    text = metrics_table(found.metrics)
+    assert len(re.findall(r"0\.\d{3} +\.\d\d–\.\d\d", text.splitlines()[2])) == 4
+    assert max(map(len, f"{subgroup_overview(found)}\n{text}".splitlines())) <= 122
+
+
+def test_thresholds_and_base_rates_name_every_label():
+    table = many_predictions(20)
+    with pytest.raises(CxrError, match="The thresholds lack Mass, which the predictions have"):
+        assess(table, thresholds={"Edema": 0.5}, resamples=0)
+    with pytest.raises(CxrError, match="The base_rates lack Edema, Mass"):
+        assess(table, base_rates={"Hernia": 0.5}, resamples=0)
+
+
+def test_predictions_without_patients_are_said_to_have_intervals_over_images(tmp_path, capsys):
+    from cxr_keras import compare
+
+    table = many_predictions(40)
+    with_patients = assess(table, resamples=20)
+    assert "intervals are over images" not in capsys.readouterr().err
+    nameless = table.drop(columns="Patient ID")
+    assess(nameless, resamples=0)
+    assert capsys.readouterr().err == ""
+    found = assess(nameless, resamples=20)
+    said = capsys.readouterr().err
+    assert "the intervals are over images, and may be too narrow" in said
+    assert not found.metrics["auroc_low"].equals(with_patients.metrics["auroc_low"])
+    nameless.to_csv(tmp_path / "a.csv")
+    compare(tmp_path / "a.csv", tmp_path / "a.csv", resamples=5)
+    assert "the intervals are over images, and may be too narrow" in capsys.readouterr().err
 
 
 def test_a_file_on_its_own_gets_a_folder_of_its_own(run, tmp_path, capsys):

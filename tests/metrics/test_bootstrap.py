@@ -12,40 +12,12 @@ from helpers.bootstrap_cases import (
     intervals,
     paired_differences,
     random_case,
+    slow_bootstrap,
 )
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cxr_keras.metrics import bootstrap
 
 INTERVAL = ["auroc_low", "auroc_high", "ap_low", "ap_high"]
-
-
-def scikit_learn(truth, score, weight=None):
-    """Both measures of one label, NaN where it has one class."""
-    kept = np.ones(len(truth), bool) if weight is None else weight > 0
-    if len(set(truth[kept])) < 2:
-        return np.nan, np.nan
-    return (
-        roc_auc_score(truth, score, sample_weight=weight),
-        average_precision_score(truth, score, sample_weight=weight),
-    )
-
-
-def slow_bootstrap(truth, probability, patients, resamples, seed, averages=AVERAGES):
-    """Both measures (2, 1 + resamples, columns), first of all images; images truly repeated."""
-    names = sorted(set(patients))
-    rng = np.random.default_rng(seed)
-    chosen = [np.arange(len(truth))]
-    for _ in range(resamples):
-        drawn = rng.integers(len(names), size=len(names))
-        chosen.append(np.concatenate([np.flatnonzero(patients == names[d]) for d in drawn]))
-    rows = []
-    for images in chosen:
-        columns = zip(truth[images].T, probability[images].T, strict=True)
-        both = np.array([scikit_learn(*column) for column in columns])
-        means = [pd.DataFrame(both[columns]).mean() for columns in averages.values()]  # skips NaN
-        rows.append(np.vstack([both, *means]))
-    return np.moveaxis(np.array(rows), 2, 0)
 
 
 @pytest.mark.parametrize("decimals", [0, 1, 9])  # ties of many images, of some, and none

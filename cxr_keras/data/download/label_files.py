@@ -5,6 +5,7 @@ pooch fetches them; this module knows what they are, and says what went wrong.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import requests
 
 from cxr_keras.data.download.fetch import MB, TIMEOUT_S, TRY_AGAIN, disk_errors, locked, size_of
 from cxr_keras.errors import DataError
-from cxr_keras.utils.files import readable_by_all
+from cxr_keras.utils.files import atomic_file
 
 URL_VARIABLE = "CXR_KERAS_NIH_METADATA_URL"
 # One commit of the mirror, so that a later one changes nothing here.
@@ -116,7 +117,8 @@ def fetch_label_file(file: LabelFile, folder: Path, base_url: str) -> Path:
             source.fetch(file.name, downloader=_CheckedDownloader(file))
         except requests.RequestException as error:
             raise _refused(source.get_url(file.name), _reason(error)) from error
-        readable_by_all(target)  # pooch's temporary file is for its owner alone
+        with atomic_file(target) as new:  # pooch's file is for its owner alone, a copy is not
+            shutil.copyfile(target, new)
     return target
 
 

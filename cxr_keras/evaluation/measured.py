@@ -1,0 +1,158 @@
+"""Which images a network is measured on: a split of its own data, or all of another folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxr_keras.data import phantom, pixel_store
+from cxr_keras.data.labels import encode_cells
+from cxr_keras.data.preparation import (
+    Prepared,
+    PreparedSplit,
+    prepare_dataset,
+    resolve_data,
+    with_pixels,
+)
+from cxr_keras.data.readers import nih
+from cxr_keras.data.readers.nih import FINDING_LABELS, IMAGE, PATIENT
+from cxr_keras.data.splits import TEST
+from cxr_keras.errors import DataError
+from cxr_keras.evaluation.options import EVERY_IMAGE, OWN_SPLITS
+from cxr_keras.utils.arguments import PathLike
+from cxr_keras.utils.console import notice
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The images that a network is measured on.
+
+    Attributes:
+        images: the images, decoded.
+        split: of which split they are, or "all".
+        root: their folder.
+        own: whether the network was trained on this folder's images, so that the split is that of
+            its training.
+        phantoms: whether they are synthetic drawings.
+        about: of other data: how many images and patients they are, and what was left out.
+    """
+
+    images: PreparedSplit
+    split: str
+    root: Path
+    own: bool
+    phantoms: bool
+    about: tuple[str, ...] = ()
+
+
+def own_images(prepared: Prepared, split: str | None) -> Measured:
+    """A split of the data that the network was trained on, its test split by default.
+
+    Raises:
+        DataError: there is no such split.
+    """
+    split = split or TEST
+    if split not in OWN_SPLITS:
+        raise DataError(
+            f"The network was trained on {prepared.root}, whose splits are "
+            f"{', '.join(OWN_SPLITS)}. Received: {split!r}."
+        )
+    images = prepared.split(split)
+    return Measured(images, split, prepared.root, own=True, phantoms=prepared.phantoms)
+
+
+def images_of(
+    data: PathLike | None,
+    split: str | None,
+    *,
+    recipe: Mapping[str, Any],
+    fingerprint: str | None,
+) -> Measured:
+    """The images of a folder that somebody named.
+
+    If the recipe of the network's training makes the training data of it (their fingerprint says
+    so, wherever the folder lies now), the split of that training. Other data has no such split:
+    every image, or those of one of NIH's official lists.
+
+    Args:
+        data: the folder; None as in `preparation.resolve_data`.
+        split: a split; None for the test split of the network's own data, every image of others.
+        recipe: the choice of images, split and seed of the training, for `prepare_dataset`.
+        fingerprint: of the training data; None if it is not known.
+
+    Raises:
+        DataError: the data cannot be used, or names no such split.
+    """
+    dataset = nih.read_dataset(resolve_data(data))
+    for sentence in dataset.notices:
+        notice(sentence)
+    own = _own(dataset, recipe, fingerprint)
+    return _other(dataset, split or EVERY_IMAGE) if own is None else own_images(own, split)
+
+
+def _own(
+    dataset: nih.Dataset, recipe: Mapping[str, Any], fingerprint: str | None
+) -> Prepared | None:
+    """The data as the network's training prepared it; None if it was not trained on this."""
+    if fingerprint is None:
+        return None
+    try:
+        prepared, notices = prepare_dataset(dataset, **recipe)
+    except DataError:  # too few images, or no official lists, for the recipe: other data
+        return None
+    if prepared.fingerprint != fingerprint:
+        return None
+    for sentence in notices:
+        notice(sentence)
+    return prepared
+
+
+def _other(dataset: nih.Dataset, split: str) -> Measured:
+    """Every image of other data, or those of a list."""
+    table = dataset.table
+    if dataset.lists:
+        named = {name: key for key, names in dataset.lists.items() for name in names}
+        table = table.assign(split=table[IMAGE].map(named).fillna(""))
+    if split != EVERY_IMAGE:
+        table = _listed(table, dataset, split)
+    store = pixel_store.open_store(list(table["path"]))
+    rows, bad = with_pixels(table.reset_index(drop=True), store)
+    for sentence in bad:
+        notice(sentence)
+    which = "all" if split == EVERY_IMAGE else f"NIH's {split} list:"
+    counted = (
+        f"Other data than the network was trained on, {dataset.root}: {which} {len(rows):,} "
+        f"images of {rows[PATIENT].nunique():,} patients."
+    )
+    notice(counted)
+    images = PreparedSplit(
+        rows, store.pixels, rows["row"].to_numpy(), encode_cells(rows[FINDING_LABELS])
+    )
+    return Measured(
+        images,
+        split,
+        dataset.root,
+        own=False,
+        phantoms=phantom.is_phantom_folder(dataset.root),
+        about=(counted, *dataset.notices, *bad[-1:]),
+    )
+
+
+def _listed(table: Any, dataset: nih.Dataset, split: str) -> Any:
+    names = ", ".join(sorted(dataset.lists))
+    if split not in dataset.lists:
+        has = f"it names {names} (NIH's lists)" if names else "it names none"
+        raise DataError(
+            f"{dataset.root} is not the data that the network was trained on, so it has no split "
+            f"of its training, and no list of a split {split!r}: {has}. Leave --split out to "
+            "measure every image."
+        )
+    table = table[table["split"] == split]
+    if table.empty:
+        raise DataError(
+            f"No image of {dataset.root} is in {nih.LIST_NAMES[split]}. Leave --split out to "
+            "measure every image."
+        )
+    return table
