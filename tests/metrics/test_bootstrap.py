@@ -68,7 +68,8 @@ def slow_bootstrap(
 ):
     """The measures (n, 1 + resamples, columns), first of all images; images truly repeated.
 
-    In an average a label that a resample leaves undefined keeps its value on all images.
+    An average is over the labels that a resample defines; of precision, recall and F1 the others
+    count with their value on all images.
     """
     names = sorted(set(patients))
     rng = np.random.default_rng(seed)
@@ -81,7 +82,8 @@ def slow_bootstrap(
         columns = zip(truth[images].T, probability[images].T, strict=True)
         found = np.array([measures(*column) for column in columns])
         first = rows[0][: len(found)] if rows else found
-        kept = pd.DataFrame(found).fillna(pd.DataFrame(first))
+        kept = pd.DataFrame(found)
+        kept = kept.fillna(pd.DataFrame(first)) if measures is at_a_half else kept
         means = [kept.iloc[columns].mean() for columns in averages.values()]  # skips NaN
         rows.append(np.vstack([found, *means]))
     return np.moveaxis(np.array(rows), 2, 0)
