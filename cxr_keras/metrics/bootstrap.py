@@ -106,9 +106,10 @@ def intervals(
         of a label with fewer than `min_patients` of either class, and of an average without any
         label that has bounds: from so few the percentiles come out far too close. So they do where
         every resample agrees, as on a recall of 0 or 1: precision, recall and F1 have no bounds
-        there. A resample that leaves a label undefined is left out for this label; in averages the
-        label then counts with its value on all images, for without it they would be of other
-        labels.
+        there. A resample that leaves a label undefined is left out for this label. Its averages of
+        AUROC and average precision are over the labels that it defines. In those of precision,
+        recall and F1 the others count with their value on all images: without a label that is
+        never found, recall would rise by far.
 
     Raises:
         DataError: shapes differ, a value is out of range, NaN or infinite, a patient is missing.
@@ -235,7 +236,9 @@ def _resampled(
     once = np.append(0.0, np.ones(number))[:, None]
     point = _measures(rankings, counts, once)[:, :, 0]
     spread = np.concatenate(drawn, axis=2) if number > 1 else np.full_like(drawn[0], np.nan)
-    return _with_averages(point, averages), _with_averages(spread, averages, point[:, :, None])
+    instead = point[:, :, None].copy()
+    instead[:, : len(MEASURES)] = np.nan
+    return _with_averages(point, averages), _with_averages(spread, averages, instead)
 
 
 def _measures(
