@@ -94,14 +94,14 @@ def evaluate(
     card = model_file.read_card(file)
     limits = thresholds_of(card, thresholds)
     model = model_file.load_model(file)
-    prepared = data_of(card, data)
+    prepared = data_of(file, card, data)
     own = prepared.fingerprint == card.data.get("fingerprint")
     if data is None and card.data and not own:
         notice("The data has changed since this network was trained: the split may differ.")
     chosen = prepared.split(split)
     refuse_trained_on(file, chosen, force=force)
     _say_tuned_on(file, chosen, split)
-    predictions = frame_of(chosen, card.probabilities(forward_split(model, chosen)), card.labels)
+    predictions = frame_of(chosen, forward_split(model, chosen), card.labels)
     if out is None:
         parts = [] if own else [prepared.root.name]
         parts += [split] if parts or split != TEST or thresholds != CALIBRATED else []
@@ -231,11 +231,11 @@ def thresholds_of(card: Card, wanted: float | str) -> float | dict[str, float]:
     return float(wanted)
 
 
-def data_of(card: Card, data: PathLike | None) -> Prepared:
-    """The data of a card, or `data` with the card's recipe."""
+def data_of(file: Path, card: Card, data: PathLike | None) -> Prepared:
+    """The data that the network of a file was trained on, or `data`, with its card's recipe."""
     keys = {"per_class": "per_class", "split_method": "split", "seed": "seed"}  # as in run.json
     recipe = {name: card.data[key] for name, key in keys.items() if key in card.data}
-    return prepare(data or card.data.get("root"), **recipe)
+    return prepare(data or run_folder.data_folder(file, card), **recipe)
 
 
 def refuse_trained_on(file: Path, images: PreparedSplit, *, force: bool) -> None:
@@ -244,7 +244,7 @@ def refuse_trained_on(file: Path, images: PreparedSplit, *, force: bool) -> None
     Raises:
         DataError: it was.
     """
-    count = _count_images(file, model_file.TRAINED_ON, images)
+    count = model_file.count_listed(file, model_file.TRAINED_ON, images.rows["digest"])
     if count is None:
         notice(f"{file} does not say which images it was trained on: some may be among these.")
     if not count:
@@ -260,7 +260,7 @@ def refuse_trained_on(file: Path, images: PreparedSplit, *, force: bool) -> None
 
 def _say_tuned_on(file: Path, images: PreparedSplit, split: str) -> None:
     """Say it if any of `images` were in the network's validation split, here or elsewhere."""
-    count = _count_images(file, model_file.TUNED_ON, images)
+    count = model_file.count_listed(file, model_file.TUNED_ON, images.rows["digest"])
     if count is None and split in (VAL, "all"):
         notice("A validation split chose this network's epoch and thresholds: it flatters them.")
     elif count:
@@ -268,9 +268,3 @@ def _say_tuned_on(file: Path, images: PreparedSplit, split: str) -> None:
             f"{count:,} of these {len(images):,} images chose this network's epoch and thresholds: "
             "they flatter it."
         )
-
-
-def _count_images(file: Path, member: str, images: PreparedSplit) -> int | None:
-    """How many of `images` are in a list of a model file; None if it has no such list."""
-    listed = model_file.read_images(file, member)
-    return None if listed is None else int(images.rows["digest"].isin(listed).sum())

@@ -16,6 +16,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.model_files import replace_card
 
 from cxr_keras import calibrate, load_model, predict, train
 from cxr_keras.errors import CxrError, ModelError, RunError
@@ -74,8 +75,9 @@ def test_a_disk_that_fills_while_saving_leaves_the_old_file_whole(phantoms, tmp_
     before = file.read_bytes()
     code = (
         "import resource; from cxr_keras.runs import model_file; from pathlib import Path\n"
+        f"file = Path({str(file)!r}); model = model_file.load_model(file)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"
-        f"file = Path({str(file)!r}); model_file.replace_card(file, model_file.read_card(file))"
+        "model_file.save_model(model, model_file.read_card(file), file)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "model.keras cannot be written (File too large). Make room" in result.stderr
@@ -466,9 +468,7 @@ def test_a_file_name_that_is_no_text_is_a_row(run, phantoms, tmp_path):
 def test_heat_maps_of_two_images_of_one_name_are_two_files(run, phantoms, tmp_path):
     file = shutil.copy(run.folder / "model.keras", tmp_path)
     card = dataclasses.replace(model_file.read_card(file), thresholds=(1.0,) * 15)
-    model_file.replace_card(
-        tmp_path / "model.keras", card
-    )  # one map per image: nothing is predicted
+    replace_card(file, card)  # one map per image: nothing is predicted
     first, second = sorted((phantoms / "images").iterdir())[:2]
     for folder, image in (("a", first), ("b", second)):
         (tmp_path / folder).mkdir()

@@ -1,15 +1,18 @@
-"""Ensembles, and thresholds and scaling chosen anew."""
+"""Ensembles."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.model_files import replace_card
 
-from cxr_keras import calibrate, ensemble, load_model, predict, train
+from cxr_keras import ensemble, load_model, predict, train
 from cxr_keras.data.labels import LABELS
 from cxr_keras.errors import CxrError
 from cxr_keras.runs import model_file, run_folder
@@ -46,6 +49,7 @@ def test_an_ensemble_is_a_run_folder_like_any_other(run, both, tmp_path):
     info = json.loads((both.folder / "run.json").read_text())
     assert info["status"] == "done"
     assert [member["weight"] for member in info["settings"]["members"]] == [0.5, 0.5]
+    assert Path(info["data"]["root"]).is_absolute()
     again = evaluate(both.folder, out=tmp_path)
     np.testing.assert_allclose(
         again.predictions[COLUMNS], both.predictions[COLUMNS].to_numpy(), atol=1e-5
@@ -61,7 +65,8 @@ def test_an_ensemble_of_a_run_that_does_not_say_its_images_does_not_either(run, 
     card = model_file.read_card(copy)
     model_file.save_model(load_model(copy), card, copy / "model.keras")
     result = ensemble([run.folder, copy], name="both", folder=tmp_path, resamples=0)
-    assert model_file.read_images(result.folder, model_file.TRAINED_ON) is None
+    for member in (model_file.TRAINED_ON, model_file.TUNED_ON):
+        assert model_file.count_listed(result.folder, member, []) is None
 
 
 def test_weights_follow_the_validation_auroc(run, second, tmp_path):
@@ -117,67 +122,10 @@ def test_what_cannot_be_averaged_is_refused(run, second, phantoms, tiny_model, t
         ensemble([run.folder, second.folder], name="other", folder=tmp_path)
 
 
-@pytest.fixture
-def copy(run, tmp_path):
-    """A copy of `run` that a test may change."""
-    return shutil.copytree(run.folder, tmp_path / "copy")
-
-
-def test_thresholds_for_a_sensitivity_go_into_the_card(run, copy, phantoms):
-    before = load_model(copy).get_weights()
-    result = calibrate(copy, sensitivity=1.0, resamples=0)
+def test_no_finding_is_resolved_when_asked(run, phantoms, tmp_path):
+    copy = shutil.copytree(run.folder, tmp_path / "copy")
     card = model_file.read_card(copy)
-    assert result.assessment.thresholds == dict(zip(card.labels, card.thresholds, strict=True))
-    validation = pd.read_csv(copy / "predictions_val.csv")
-    for label, threshold in zip(card.labels, card.thresholds, strict=True):
-        positive = validation.loc[validation[f"true_{label}"] == 1, f"prob_{label}"]
-        if len(positive) >= 5:
-            assert (positive >= threshold).all(), label
-    info = run_folder.read_run(copy)
-    assert info["thresholds"] == pytest.approx(result.assessment.thresholds)
-    assert info["calibration"]["sensitivity"] == 1.0
-    for a, b in zip(before, load_model(copy).get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert all(
-        model_file.read_images(copy, member) == model_file.read_images(run.folder, member)
-        for member in (model_file.TRAINED_ON, model_file.TUNED_ON)
-    )
-
-
-@pytest.mark.parametrize("method", [pytest.param("temperature", marks=pytest.mark.slow), "platt"])
-def test_scaled_probabilities_are_what_evaluate_and_predict_give(
-    run, second, copy, phantoms, method
-):
-    from cxr_keras.metrics.calibration import Scaling
-
-    result = calibrate(copy, method=method, resamples=0)
-    scaling = Scaling.from_dict(model_file.read_card(copy).scaling)
-    raw = pd.read_csv(run.folder / "predictions.csv")[COLUMNS].to_numpy()
-    expected = scaling.apply(raw)
-    np.testing.assert_allclose(result.predictions[COLUMNS], expected, atol=1e-5)
-    images = [phantoms / "images" / name for name in result.predictions["Image Index"][:3]]
-    rows = predict(copy, images)
-    np.testing.assert_allclose(
-        [list(row.probabilities.values()) for row in rows], expected[:3], atol=1e-5
-    )
-    with pytest.raises(CxrError, match="calibrated outputs"):
-        ensemble([copy, second.folder], name="x", folder=copy.parent)
-    undone = calibrate(copy, resamples=0)
-    np.testing.assert_allclose(undone.predictions[COLUMNS], raw, atol=1e-6)
-
-
-def test_another_data_folder_has_no_validation_split_to_calibrate_on(copy, make_folder):
-    rows = [(f"{i}.png", label, i) for i, label in enumerate(LABELS)]
-    with pytest.raises(CxrError, match="was not trained on"):
-        calibrate(copy, make_folder(rows))
-
-
-def test_no_finding_is_resolved_when_asked(copy, phantoms):
-    import dataclasses
-
-    file = copy / "model.keras"
-    card = model_file.read_card(file)
-    model_file.replace_card(file, dataclasses.replace(card, thresholds=(0.0,) * 15))
+    replace_card(copy, dataclasses.replace(card, thresholds=(0.0,) * 15))
     image = next((phantoms / "images").iterdir())
     assert len(predict(copy, [image])[0].findings) == 15
     resolved = predict(copy, [image], resolve_no_finding=True)[0].findings
