@@ -106,6 +106,12 @@ def models() -> None:
     default=True,
     help="Run the frozen layers once per image, not once per epoch  [default: yes]",
 )
+@click.option(
+    "--provenance/--no-provenance",
+    default=TrainConfig.provenance,
+    help="List the images of training and validation in model.keras, as salted digests: a person "
+    "who has an image and the file can tell whether it is among them  [default: yes]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a run folder of the same name.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 def train(model: str, data: Path | None, **settings: Any) -> None:

@@ -41,6 +41,7 @@ class TrainConfig:
         checkpoint_every: epochs between checkpoints; by default as often as costs 5% of the time.
         feature_cache: run the frozen part of a network once per image, not once per epoch; the
             result is the same.
+        provenance: list the images of training and validation in model.keras, as salted digests.
     """
 
     model: str
@@ -59,6 +60,7 @@ class TrainConfig:
     folder: PathLike = RUNS_FOLDER
     checkpoint_every: int | None = None
     feature_cache: bool = True
+    provenance: bool = True
 
     def __post_init__(self) -> None:
         take: dict[str, Any] = {

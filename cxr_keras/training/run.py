@@ -85,7 +85,8 @@ def train(
     name: str | None = None,
     folder: PathLike = TrainConfig.folder,
     checkpoint_every: int | None = None,
-    feature_cache: bool = True,
+    feature_cache: bool = TrainConfig.feature_cache,
+    provenance: bool = TrainConfig.provenance,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     overwrite: bool = False,
     resume: bool = False,
@@ -114,6 +115,8 @@ def train(
         folder: where run folders lie.
         checkpoint_every: epochs between checkpoints; by default as often as costs 5% of the time.
         feature_cache: run the frozen part of a network once per image, not once per epoch.
+        provenance: list the images of training and validation in model.keras, as salted digests
+            (see docs/model_file.md), so that no network is measured on what it was trained on.
         callbacks: Keras callbacks, run after this program's own. Their `model` is the part that
             trains, whose outputs are logits.
         overwrite: replace a run folder of the same name.
@@ -147,6 +150,7 @@ def train(
         folder=folder,
         checkpoint_every=checkpoint_every,
         feature_cache=feature_cache,
+        provenance=provenance,
     )
     folder = config.run_folder
     check_folder(folder, config.settings(), overwrite=overwrite, resume=resume)
@@ -244,8 +248,8 @@ def _finish(
         network,
         card,
         folder / model_file.MODEL,
-        trained_on=splits[TRAIN].rows["digest"],
-        tuned_on=splits[VAL].rows["digest"],
+        trained_on=splits[TRAIN].rows["digest"] if config.provenance else None,
+        tuned_on=splits[VAL].rows["digest"] if config.provenance else None,
     )
     write_table(val, folder / run_folder.VAL_PREDICTIONS)
     history = recorder.history_frame()
