@@ -103,6 +103,36 @@ def copy(run, tmp_path: Path) -> Path:
     return shutil.copytree(run.folder, tmp_path / "copy")
 
 
+@pytest.fixture(scope="session")
+def many_labels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """120 images of noise with many labels each, so that small splits hold enough to fit on."""
+    from cxr_keras.data.labels import FINDINGS
+
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("many") / "labels"
+    (folder / "images").mkdir(parents=True)
+    lines = [TABLE_HEADER]
+    for i in range(120):
+        cell = "|".join(np.array(FINDINGS)[rng.random(14) < 0.45]) if i % 6 else "No Finding"
+        lines.append(f"{i}.png,{cell or 'Mass'},0,{i},50,{'MF'[i % 2]},PA,256,256,0.1,0.1")
+        pixels = rng.integers(0, 2 * i + 15, (256, 256), dtype="uint8")
+        Image.fromarray(pixels).save(folder / "images" / f"{i}.png")
+    (folder / "Data_Entry_2017_v2020.csv").write_text("\n".join(lines) + "\n")
+    with shared(folder):
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def many_labels_run(many_labels: Path, tiny_model: str, tmp_path_factory: pytest.TempPathFactory):
+    """A finished run on them that tests read and do not change."""
+    from cxr_keras import train
+
+    folder = tmp_path_factory.mktemp("many_runs")
+    finished = train(tiny_model, many_labels, epochs=2, lr=0.01, folder=folder)
+    with shared(folder):
+        yield finished
+
+
 @pytest.fixture
 def make_folder(tmp_path: Path) -> Callable[..., Path]:
     """Writes a data folder in NIH's layout from (name, labels, patient) rows."""

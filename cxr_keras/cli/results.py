@@ -108,15 +108,26 @@ def evaluate(
     help="Choose the highest thresholds with at least this sensitivity  "
     "[default: thresholds of maximum F1]",
 )
+@click.option(
+    "--prevalence",
+    type=CSV,
+    metavar="TABLE|FILE",
+    help="Move probabilities and thresholds to the prevalence of this label table in NIH's layout, "
+    "or of this CSV with the columns label and prevalence. Assumed: images with a label look the "
+    "same there, and those without it, too; only how often it occurs differs.",
+)
 @resamples_option
 def calibrate(run: Path, **options: Any) -> None:
     """Choose thresholds and scaling for RUN anew, on its validation split.
 
-    They are stored in the network's card; then the test split is evaluated again.
+    They are stored in model.keras, the scaling as a layer; then the test split is evaluated again.
+    All files change together or not at all.
 
     \b
-    Example:
+    Examples:
       cxr-keras calibrate saved_models/alexnet_custom-ep30-lr0.0005 --sensitivity 0.9
+      cxr-keras calibrate saved_models/alexnet_custom-ep30-lr0.0005 --method platt \\
+        --prevalence my_hospital.csv
     """
     from cxr_keras.evaluation.recalibration import calibrate as run_calibration
 

@@ -112,6 +112,12 @@ def models() -> None:
     help="Make the same seed give the same weights on a CUDA GPU, too (on a CPU it does anyway): "
     "slower, and an error for a network that needs a kernel which torch has in no such form.",
 )
+@click.option(
+    "--provenance/--no-provenance",
+    default=TrainConfig.provenance,
+    help="List the images of training and validation in model.keras, as salted digests: a person "
+    "who has an image and the file can tell whether it is among them  [default: yes]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a run folder of the same name.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 def train(model: str, data: Path | None, **settings: Any) -> None:

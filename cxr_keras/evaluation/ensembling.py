@@ -18,11 +18,14 @@ from cxr_keras.evaluation.predictions import PROBABILITY, columns_of, read_predi
 from cxr_keras.metrics import per_label
 from cxr_keras.metrics.options import RESAMPLES
 from cxr_keras.metrics.thresholds import choose_thresholds
+from cxr_keras.models.scaling import mean_of
 from cxr_keras.runs import model_file, run_folder
 from cxr_keras.runs.card import Card
+from cxr_keras.runs.image_lists import ImageList
 from cxr_keras.runs.options import RUNS_FOLDER
 from cxr_keras.runs.run_folder import make_folder
 from cxr_keras.utils.arguments import PathLike
+from cxr_keras.utils.changes import finish_change
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import atomic_folder, cannot_write, write_table
 
@@ -50,7 +53,9 @@ def ensemble(
     """Average runs into one network, with thresholds of its own, and measure it.
 
     Args:
-        runs: two or more finished run folders, trained on the same split of the same data.
+        runs: two or more finished run folders, trained on the same split of the same data. Of a
+            calibrated one the calibrated probabilities are averaged; calibrate the result, too,
+            if its probabilities are to be believed: a mean of calibrated ones is too cautious.
         name: of the new run folder.
         weighted: weigh each run by its macro AUROC on the validation split, in place of equally.
         folder: where the new run folder goes.
@@ -60,8 +65,8 @@ def ensemble(
         The test split. The folder holds model.keras, whose outputs are the mean of the members'.
 
     Raises:
-        RunError: fewer than two runs, one that is unfinished or calibrated, runs on different
-            data, or the folder exists.
+        RunError: fewer than two runs, one that is unfinished or moved to another prevalence, runs
+            on different data, or the folder exists.
         ModelError: a member's network cannot be loaded.
     """
     target = Path(folder) / name
@@ -70,8 +75,8 @@ def ensemble(
     members = [_read_member(Path(run).expanduser()) for run in runs]
     _check_members(members)
     weights = _weights(members, weighted=weighted)
-    val = _mean([member.val for member in members], weights)
-    test = _mean([member.test for member in members], weights)
+    val = _mean([member.val for member in members], weights.tolist())
+    test = _mean([member.test for member in members], weights.tolist())
     limits, sentences = choose_thresholds(*columns_of(val, LABELS), labels=LABELS)
     for sentence in sentences:
         notice(sentence)
@@ -81,8 +86,12 @@ def ensemble(
         for member, weight in zip(members, weights, strict=True)
     ]
     settings = {"model": "ensemble", "members": described, "weighted": weighted}
-    card = dataclasses.replace(first, thresholds=limits, settings=settings)
-    network = _network(members, weights)
+    card = dataclasses.replace(
+        first, thresholds=limits, settings=settings, calibration={}, scaling={}
+    )
+    network = mean_of(
+        [model_file.load_model(member.folder) for member in members], weights.tolist()
+    )
     make_folder(target.parent, exist_ok=True)
     try:
         with atomic_folder(target) as new:  # whole or not at all
@@ -112,20 +121,22 @@ def _write(
     )
     write_table(val, folder / run_folder.VAL_PREDICTIONS)
     result = write_own_evaluation(test, folder, card, resamples=resamples)
-    info = {"status": "done", "notice": card.notice, "settings": card.settings, "data": card.data}
+    data = run_folder.read_run(members[0].folder)["data"]  # with the path, unlike the card
+    info = {"status": "done", "notice": card.notice, "settings": card.settings, "data": data}
     info["thresholds"] = result.assessment.thresholds
     run_folder.write_run(folder, info)
     return result
 
 
-def _images(members: Sequence[_Member], member: str) -> frozenset[str] | None:
-    """Digests of the images in any of the members' lists; None if one member has no list."""
-    lists = [model_file.read_images(one.folder, member) for one in members]
+def _images(members: Sequence[_Member], member: str) -> ImageList | None:
+    """The images in any of the members' lists; None if one member has no list."""
+    lists = [model_file.read_list(one.folder, member) for one in members]
     known = [images for images in lists if images is not None]
-    return frozenset[str]().union(*known) if len(known) == len(lists) else None
+    return ImageList.joined(known) if len(known) == len(lists) else None
 
 
 def _read_member(folder: Path) -> _Member:
+    finish_change(folder / model_file.MODEL)
     files = [folder / run_folder.VAL_PREDICTIONS, folder / run_folder.PREDICTIONS]
     missing = [file for file in files if not file.is_file()]
     if missing or run_folder.read_run(folder).get("status") != "done":
@@ -141,13 +152,19 @@ def _check_members(members: Sequence[_Member]) -> None:
     folders = [member.folder.resolve() for member in members]
     if len(set(folders)) < len(folders):
         raise RunError("A run is named twice; name each member of an ensemble once.")
+    calibrated = [
+        bool(member.card.scaling) or member.card.calibration.get("method", "none") != "none"
+        for member in members
+    ]
+    if any(calibrated) and not all(calibrated):
+        notice("Some of these runs are calibrated and some are not: their mean is neither.")
     first = members[0]
     for member in members:
-        if member.card.scaling:
+        if member.card.calibration.get("prevalence"):
             raise RunError(
-                f"{member.folder} has calibrated outputs, which an ensemble would mix with raw "
-                f"ones. Run `cxr-keras calibrate {member.folder} --method none` first, and "
-                "calibrate the ensemble afterwards."
+                f"{member.folder} was moved to another prevalence, which an ensemble would mix "
+                f"with its members' own. Run `cxr-keras calibrate {member.folder}` without "
+                "--prevalence first, and move the ensemble afterwards."
             )
         same_images = all(
             list(a[IMAGE]) == list(b[IMAGE])
@@ -183,17 +200,3 @@ def _mean(tables: Sequence[pd.DataFrame], weights: np.ndarray) -> pd.DataFrame:
     result = tables[0].copy()
     result[COLUMNS] = mean
     return result
-
-
-def _network(members: Sequence[_Member], weights: np.ndarray) -> Any:
-    """One network on the members' input, of built-in layers: each member, scaled, and their sum."""
-    import keras
-
-    networks = [model_file.load_model(member.folder) for member in members]
-    pixels = keras.Input(networks[0].input_shape[1:], name="pixels")
-    parts = []
-    for number, (network, weight) in enumerate(zip(networks, weights, strict=True), start=1):
-        member = keras.Model(network.input, network.output, name=f"member{number}")
-        scale = keras.layers.Rescaling(float(weight), name=f"weight{number}")
-        parts.append(scale(member(pixels)))
-    return keras.Model(pixels, keras.layers.Add(name="mean")(parts), name="ensemble")

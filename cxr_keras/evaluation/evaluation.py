@@ -108,11 +108,11 @@ def evaluate(
     card = model_file.read_card(file)
     limits = thresholds_of(card, thresholds)
     model = model_file.load_model(file)
-    measured = _measured(card, data, split)
+    measured = _measured(file, card, data, split)
     chosen = measured.images
     refuse_trained_on(file, chosen, force=force)
     _say_tuned_on(file, measured)
-    predictions = frame_of(chosen, card.probabilities(forward_split(model, chosen)), card.labels)
+    predictions = frame_of(chosen, forward_split(model, chosen), card.labels)
     folder = Path(out) if out else run_folder.results_folder(file) / _name(measured, thresholds)
     sentences = [_phantom_sentence(card, measured), artificial_prevalence(card.data)]
     result = write_evaluation(
@@ -135,13 +135,13 @@ def evaluate(
     return replace(result, about=measured.about, prevalence=table)
 
 
-def _measured(card: Card, data: PathLike | None, split: str | None) -> Measured:
+def _measured(file: Path, card: Card, data: PathLike | None, split: str | None) -> Measured:
     """The images to measure: of the data named, or where nobody names any of the card's own."""
     if data is not None or not card.data:
         return images_of(
             data, split, recipe=recipe_of(card), fingerprint=card.data.get("fingerprint")
         )
-    prepared = data_of(card, data)
+    prepared = data_of(file, card, data)
     if prepared.fingerprint != card.data.get("fingerprint"):
         notice("The data has changed since this network was trained: the split may differ.")
     return own_images(prepared, split)
@@ -275,9 +275,9 @@ def thresholds_of(card: Card, wanted: float | str) -> float | dict[str, float]:
     return float(wanted)
 
 
-def data_of(card: Card, data: PathLike | None) -> Prepared:
-    """The data of a card, or `data` with the card's recipe."""
-    return prepare(data or card.data.get("root"), **recipe_of(card))
+def data_of(file: Path, card: Card, data: PathLike | None) -> Prepared:
+    """The data that the network of a file was trained on, or `data`, with its card's recipe."""
+    return prepare(data or run_folder.data_folder(file, card), **recipe_of(card))
 
 
 def recipe_of(card: Card) -> dict[str, Any]:
@@ -292,7 +292,7 @@ def refuse_trained_on(file: Path, images: PreparedSplit, *, force: bool) -> None
     Raises:
         DataError: it was.
     """
-    count = _count_images(file, model_file.TRAINED_ON, images)
+    count = model_file.count_listed(file, model_file.TRAINED_ON, images.rows["digest"])
     if count is None:
         notice(f"{file} does not say which images it was trained on: some may be among these.")
     if not count:
@@ -309,7 +309,7 @@ def refuse_trained_on(file: Path, images: PreparedSplit, *, force: bool) -> None
 def _say_tuned_on(file: Path, measured: Measured) -> None:
     """Say it if any of the images were in the network's validation split, here or elsewhere."""
     images = measured.images
-    count = _count_images(file, model_file.TUNED_ON, images)
+    count = model_file.count_listed(file, model_file.TUNED_ON, images.rows["digest"])
     if count is None and measured.own and measured.split in (VAL, "all"):
         notice("A validation split chose this network's epoch and thresholds: it flatters them.")
     elif count:
@@ -317,9 +317,3 @@ def _say_tuned_on(file: Path, measured: Measured) -> None:
             f"{count:,} of these {len(images):,} images chose this network's epoch and thresholds: "
             "they flatter it."
         )
-
-
-def _count_images(file: Path, member: str, images: PreparedSplit) -> int | None:
-    """How many of `images` are in a list of a model file; None if it has no such list."""
-    listed = model_file.read_images(file, member)
-    return None if listed is None else int(images.rows["digest"].isin(listed).sum())

@@ -134,8 +134,7 @@ def predict_files(model: Any, files: Iterable[Path], *, card: Card) -> Iterator[
     while batch := list(islice(decoded, BATCH_SIZE)):
         pixels = [image for _, image in batch if isinstance(image, np.ndarray)]
         stacked = [np.stack(pixels)[..., np.newaxis]] if pixels else []
-        outputs = (card.probabilities(part) for part in forward(model, stacked))
-        results = chain.from_iterable(outputs)
+        results = chain.from_iterable(forward(model, stacked))
         for path, image in batch:
             if isinstance(image, ImageError):
                 yield Prediction(path, error=str(image))

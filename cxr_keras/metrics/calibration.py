@@ -3,7 +3,9 @@
 Shapes are (n_samples, n_labels). Platt, "Probabilistic Outputs for Support Vector Machines", 1999
 (slope and shift); Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning",
 2015 (calibration error); Guo et al., "On Calibration of Modern Neural Networks", 2017,
-https://arxiv.org/abs/1706.04599 (temperature).
+https://arxiv.org/abs/1706.04599 (temperature); Saerens, Latinne & Decaestecker, "Adjusting the
+Outputs of a Classifier to New a Priori Probabilities", 2002,
+https://doi.org/10.1162/089976602753284446 (another prevalence).
 """
 
 from __future__ import annotations
@@ -20,11 +22,11 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, logit
 
 from cxr_keras.errors import DataError
-from cxr_keras.metrics.options import SCALING_METHODS, ScalingMethod
+from cxr_keras.metrics.options import MIN_POSITIVES, SCALING_METHODS, ScalingMethod
 from cxr_keras.metrics.per_label import binary_cross_entropy, checked
 
 ALL_LABELS = "all labels"
-CLIP = 1e-7
+CLIP, CLIP_FLOAT64 = 1e-7, 1e-15  # how near to 0 and 1 log odds are told apart
 MIN_SLOPE, MAX_SLOPE = 0.05, 5.0  # separable data know no other limit; steeper rounds to 1
 RIDGE = 1e-6  # on a Platt slope's distance from 1: constant scores leave it open
 
@@ -66,9 +68,9 @@ class Scaling:
             )
         if self.method == "none":
             return given
-        slope, shift = np.array(self.slope), np.array(self.shift)
-        scaled = expit(slope * _logit(given) + shift)
-        return np.where((slope == 1) & (shift == 0), given, scaled)
+        unchanged = (np.array(self.slope) == 1) & (np.array(self.shift) == 0)
+        scaled = scale_logits(_logit(given), self.slope, self.shift)
+        return np.where(unchanged, given, scaled)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; `from_dict` reads it back."""
@@ -81,6 +83,32 @@ class Scaling:
             return cls(content["method"], tuple(content["slope"]), tuple(content["shift"]))
         except (TypeError, KeyError, OverflowError) as error:
             raise ValueError(f"no scaling: {content!r}") from error
+
+
+def scale_logits(logits: ArrayLike, slope: ArrayLike, shift: ArrayLike) -> np.ndarray:
+    """sigmoid(slope · logit + shift), (n_samples, n_labels), with one slope and shift per label."""
+    return expit(np.asarray(slope) * np.asarray(logits) + np.asarray(shift))
+
+
+def prevalence_shift(old: ArrayLike, new: ArrayLike) -> np.ndarray:
+    """What moves log odds that are right where a label has the share `old` of the images to `new`.
+
+    Bayes' rule: log odds of the new prevalence less those of the old one. It holds if the images
+    with a label look the same in both places, and those without it, too, so that only how often
+    the label occurs differs. Saerens et al. 2002.
+
+    Args:
+        old: shares of the images, above 0 and below 1, shape (n_labels,).
+        new: the same elsewhere.
+
+    Raises:
+        DataError: a share is not above 0 and below 1.
+    """
+    shares = np.array([old, new], dtype=float)
+    if not ((shares > 0) & (shares < 1)).all():
+        raise DataError(f"A prevalence must be above 0 and below 1. Received: {shares.tolist()}.")
+    moved: np.ndarray = logit(shares[1]) - logit(shares[0])
+    return moved
 
 
 def brier_score(truth: ArrayLike, probability: ArrayLike) -> np.ndarray:
@@ -129,7 +157,7 @@ def fit_scaling(
     *,
     labels: Sequence[str],
     method: ScalingMethod,
-    min_positives: int = 5,
+    min_positives: int = MIN_POSITIVES,
 ) -> tuple[Scaling, list[str]]:
     """Fit a scaling that minimises binary cross-entropy, never raising it on these data.
 
@@ -145,12 +173,15 @@ def fit_scaling(
     """
     if method not in SCALING_METHODS:
         raise DataError(f"Unknown scaling {method!r}. Choose one of: {', '.join(SCALING_METHODS)}.")
+    outputs = np.asarray(probability)  # in its own precision, for the clip
     truth, probability = checked(truth, probability, len(labels))
-    apart = [(label, truth[:, i], probability[:, i]) for i, label in enumerate(labels)]
-    pooled = [(ALL_LABELS, truth.ravel(), probability.ravel())]
+    logits = _logit(outputs)
+    every = list(zip(truth.T, probability.T, logits.T, strict=True))
+    apart = [(label, *columns) for label, columns in zip(labels, every, strict=True)]
+    pooled = [(ALL_LABELS, truth.ravel(), probability.ravel(), logits.ravel())]
     fitted, scarce, turned = [], [], []
-    for name, flags, given in {"none": [], "temperature": pooled, "platt": apart}[method]:
-        positives, score, fit = int(flags.sum()), _logit(given), (1.0, 0.0)
+    for name, flags, given, score in {"none": [], "temperature": pooled, "platt": apart}[method]:
+        positives, fit = int(flags.sum()), (1.0, 0.0)
         if min(positives, flags.size - positives) < max(min_positives, 1):
             scarce.append(f"{name} {positives:,}")
         else:
@@ -193,8 +224,9 @@ def _fit(truth: np.ndarray, score: np.ndarray, method: str) -> tuple[float, floa
 
 def _logit(probability: np.ndarray) -> np.ndarray:
     """Finite log odds; what the clip cuts off is added, so that the order of the cut stays."""
+    clip = CLIP_FLOAT64 if probability.dtype == np.float64 else CLIP  # float32 ends there
     probability = probability.astype(float)
-    clipped = np.clip(probability, CLIP, 1 - CLIP)
+    clipped = np.clip(probability, clip, 1 - clip)
     return logit(clipped) + (probability - clipped)
 
 

@@ -7,3 +7,4 @@ from typing import Literal, get_args
 ScalingMethod = Literal["none", "temperature", "platt"]
 SCALING_METHODS: tuple[ScalingMethod, ...] = get_args(ScalingMethod)
 RESAMPLES = 1000  # of a bootstrap
+MIN_POSITIVES = 5  # of a label, and as many negatives, to choose or fit anything of it

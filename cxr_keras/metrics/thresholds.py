@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cxr_keras.errors import DataError
+from cxr_keras.metrics.options import MIN_POSITIVES
 from cxr_keras.metrics.per_label import checked
 
 FALLBACK = 0.5
@@ -23,7 +24,8 @@ def choose_thresholds(
     *,
     labels: Sequence[str],
     sensitivity: float | None = None,
-    min_positives: int = 5,
+    prevalence: ArrayLike | None = None,
+    min_positives: int = MIN_POSITIVES,
 ) -> tuple[tuple[float, ...], list[str]]:
     """Choose the threshold of each label, at or above which it is predicted positive.
 
@@ -41,22 +43,26 @@ def choose_thresholds(
         sensitivity: None for the highest F1 (if several thresholds reach it, the highest of
             them); a number in (0, 1] for the highest threshold that finds at least this share of
             the positives.
+        prevalence: array-like of shape (n_labels,): choose as if each label had this share of the
+            images, its positives and negatives weighted so; None, or NaN for a label, takes these
+            images as they are. The F1 of a threshold depends on it, a sensitivity does not.
         min_positives: a label with fewer, or without a negative, gets 0.5.
 
     Returns:
         One threshold per label, and notices: none, or one sentence naming the labels that got 0.5.
 
     Raises:
-        DataError: `sensitivity` is not in (0, 1], shapes differ, or a value is out of range, NaN
-            or infinite.
+        DataError: `sensitivity` is not in (0, 1], shapes differ, or a value (of `prevalence`,
+            too) is out of range, NaN or infinite.
     """
     if sensitivity is not None and not 0 < sensitivity <= 1:
         raise DataError(f"Sensitivity must be above 0 and at most 1. Received: {sensitivity}.")
     truth, probability = checked(truth, probability, len(labels))
     positives = truth.sum(axis=0)
     scarce = (positives < max(min_positives, 1)) | (positives == len(truth))
+    weights = _negative_weights(truth, prevalence)
     thresholds = tuple(
-        FALLBACK if few else _best(truth[:, i], probability[:, i], sensitivity)
+        FALLBACK if few else _best(truth[:, i], probability[:, i], sensitivity, weights[i])
         for i, few in enumerate(scarce)
     )
     if not scarce.any():
@@ -68,7 +74,26 @@ def choose_thresholds(
     ]
 
 
-def _best(truth: np.ndarray, score: np.ndarray, sensitivity: float | None) -> float:
+def _negative_weights(truth: np.ndarray, prevalence: ArrayLike | None) -> np.ndarray:
+    """What a negative weighs where a positive weighs 1, (n_labels,), to give that prevalence."""
+    number = truth.shape[1]
+    if prevalence is None:
+        return np.ones(number)
+    shares = np.asarray(prevalence, dtype=float)
+    kept = np.isnan(shares)
+    if shares.shape != (number,) or not (kept | ((shares > 0) & (shares < 1))).all():
+        raise DataError(
+            f"Give one prevalence per label ({number}), each above 0 and below 1. "
+            f"Received: {prevalence}."
+        )
+    positives = truth.sum(axis=0)
+    odds = positives / np.maximum(len(truth) - positives, 1)
+    return np.where(kept, 1.0, odds * (1 - shares) / shares)
+
+
+def _best(
+    truth: np.ndarray, score: np.ndarray, sensitivity: float | None, negative_weight: float
+) -> float:
     """The threshold of one label, from (n,) flags of both classes and (n,) scores."""
     order = np.argsort(-score)
     ranked = score[order]
@@ -77,6 +102,7 @@ def _best(truth: np.ndarray, score: np.ndarray, sensitivity: float | None) -> fl
     positives = hits[-1]
     # the scores descend, and argmax takes the first of equal values: the highest threshold
     if sensitivity is None:
+        predicted = hits + negative_weight * (predicted - hits)
         best = int(np.argmax(2 * hits / (positives + predicted)))
     else:
         best = int(np.argmax(hits / positives >= sensitivity))

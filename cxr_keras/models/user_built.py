@@ -6,6 +6,7 @@ import keras
 
 from cxr_keras.errors import ModelError
 from cxr_keras.models.blocks import INPUT_SIZE, LOGITS, PROBABILITIES
+from cxr_keras.models.scaling import with_scaling
 
 
 def with_logits(model: keras.Model, outputs: int) -> keras.Model:
@@ -17,8 +18,8 @@ def with_logits(model: keras.Model, outputs: int) -> keras.Model:
         outputs: how many labels it must predict.
 
     Returns:
-        `model` itself where it has that layer; else a network that shares all its layers but the
-        last, whose weights are copied.
+        `model` itself where it has that layer (a calibrated one without its scaling); else a
+        network that shares all its layers but the last, whose weights are copied.
 
     Raises:
         ModelError: it takes or gives something else, or does not end in a sigmoid.
@@ -35,7 +36,7 @@ def with_logits(model: keras.Model, outputs: int) -> keras.Model:
         )
     last = model.layers[-1]
     if last.name == PROBABILITIES and any(layer.name == LOGITS for layer in model.layers):
-        return model
+        return with_scaling(model)
     if not isinstance(last, keras.layers.Dense) or last.activation is not keras.activations.sigmoid:
         raise ModelError(
             f'A network for training must end in Dense({outputs}, activation="sigmoid"). '

@@ -1,17 +1,17 @@
-"""The card of a model file: what a network says about itself."""
+"""The card of a model file: what a network says about itself, without a path of the machine."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
 
 from cxr_keras.data.labels import LABELS
 from cxr_keras.metrics.calibration import Scaling
 
-FORMAT = "cxr-keras card 1"
+FORMAT = "cxr-keras card 2"
+FORMATS = ("cxr-keras card 1", FORMAT)  # 1: the scaling is in the card alone, paths are whole
 
 
 @dataclass(frozen=True)
@@ -22,30 +22,31 @@ class Card:
         labels: names of the outputs, in order.
         thresholds: per output; a label is predicted positive at or above it. Chosen on the
             validation split.
-        scaling: makes the outputs calibrated probabilities, see `calibration.Scaling`; empty
-            for none.
-        data: the training data: root, fingerprint, phantoms, per_class, not_chosen, split,
-            split_digest, seed, sizes, base_rates.
-        settings: how it was trained.
+        calibration: how `calibrate` made probabilities and thresholds: method, slope and shift
+            per output (see `calibration.Scaling`), sensitivity, and prevalence (old and new) or
+            None; empty for a network that is not calibrated. The scaling itself is in the graph.
+        scaling: of a file written before it was in the graph: `load_model` puts it there.
+        data: the training data: root (the folder's name), fingerprint, phantoms, per_class,
+            not_chosen, split, split_digest, seed, sizes, base_rates.
+        settings: how it was trained; of paths their last part.
         notice: a sentence that belongs beside every result, empty if none does.
     """
 
     labels: tuple[str, ...] = LABELS
     thresholds: tuple[float, ...] = (0.5,) * len(LABELS)
+    calibration: dict[str, Any] = field(default_factory=dict)
     scaling: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     notice: str = ""
 
-    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        """The network's outputs (n, n_labels) as the card scales them."""
-        if not self.scaling:
-            return outputs
-        return Scaling.from_dict(self.scaling).apply(outputs)
-
     def to_json(self) -> str:
-        """The card as it stands in the archive."""
-        return json.dumps({"format": FORMAT} | self.__dict__, indent=1)
+        """The card as it stands in the archive; of every path in it only the last part."""
+        known = self.__dict__ | {
+            "data": _without_paths(self.data),
+            "settings": _without_paths(self.settings),
+        }
+        return json.dumps({"format": FORMAT} | known, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Card:
@@ -56,7 +57,7 @@ class Card:
         """
         content: dict[str, Any] = json.loads(text)
         found = content.pop("format", None)
-        if found != FORMAT:
+        if found not in FORMATS:
             raise ValueError(
                 f"its format is {found!r}, this version reads {FORMAT!r}: a newer cxr-keras "
                 "may have written it, install that one"
@@ -74,3 +75,14 @@ class Card:
         if scaling and len(Scaling.from_dict(scaling).slope) != len(labels):
             raise ValueError("its scaling has not one slope a label")
         return cls(**content)
+
+
+def _without_paths(value: Any) -> Any:
+    """`value` with the last part of each text that has a separator in it."""
+    if isinstance(value, dict):
+        return {name: _without_paths(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_paths(part) for part in value]
+    if isinstance(value, str) and re.search(r"[/\\]", value):
+        return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
+    return value

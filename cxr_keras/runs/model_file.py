@@ -1,24 +1,27 @@
 """`model.keras`: a trained network with its card inside.
 
 The card is a member `card.json` of the `.keras` zip: labels, thresholds, what data the network
-was trained on and how. Beside it `trained_on.txt` lists the digests of the images it was trained
-on, and `tuned_on.txt` of those that chose its epoch and thresholds. Keras ignores all three, so
-the file loads with a bare `load_model` anywhere.
+was trained on and how. Beside it `trained_on.txt` lists the images it was trained on, and
+`tuned_on.txt` those that chose its epoch and thresholds, as salted digests (see `image_lists`).
+Keras ignores all three, so the file loads with a bare `load_model` anywhere. docs/model_file.md
+says it for users.
 """
 
 from __future__ import annotations
 
 import errno
-import shutil
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr_keras.data.images import SIDE, VERSION
+from cxr_keras.data.images import SIDE
 from cxr_keras.errors import ModelError
+from cxr_keras.metrics.calibration import Scaling
 from cxr_keras.runs.card import Card
+from cxr_keras.runs.image_lists import ImageList
 from cxr_keras.utils.arguments import PathLike
+from cxr_keras.utils.changes import finish_change
 from cxr_keras.utils.files import atomic_file
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 MODEL = "model.keras"
 CARD_MEMBER, TRAINED_ON, TUNED_ON = "card.json", "trained_on.txt", "tuned_on.txt"
-_DIGESTS = f"digests of pixels, decoding {VERSION}"  # first line of both lists
+LISTS = (TRAINED_ON, TUNED_ON)
 
 
 def save_model(
@@ -34,8 +37,8 @@ def save_model(
     card: Card,
     target: Path,
     *,
-    trained_on: Iterable[str] | None = None,
-    tuned_on: Iterable[str] | None = None,
+    trained_on: Iterable[str] | ImageList | None = None,
+    tuned_on: Iterable[str] | ImageList | None = None,
 ) -> None:
     """Write an uncompiled `model` and its card to `target` (a `.keras` path), atomically.
 
@@ -43,9 +46,9 @@ def save_model(
         model: the network.
         card: what the file says about itself.
         target: the file.
-        trained_on: digests of the images it was trained on, see `cache.pixel_digest`; None if
-            they are not known.
-        tuned_on: digests of the images that chose its epoch and thresholds.
+        trained_on: the images it was trained on, as a list or as their digests, see
+            `pixel_store.pixel_digest`; None if they are not known or not to be told.
+        tuned_on: the images that chose its epoch and thresholds.
     """
     with atomic_file(target) as temporary:
         archive = temporary.with_name(f"{temporary.name}.keras")
@@ -53,10 +56,11 @@ def save_model(
             _save_network(model, archive)
             with zipfile.ZipFile(archive, "a") as file:
                 file.writestr(CARD_MEMBER, card.to_json())
-                for member, digests in ((TRAINED_ON, trained_on), (TUNED_ON, tuned_on)):
-                    if digests is not None:
-                        listed = "\n".join([_DIGESTS, *sorted(digests)])
-                        file.writestr(member, listed, compress_type=zipfile.ZIP_DEFLATED)
+                for member, images in zip(LISTS, (trained_on, tuned_on), strict=True):
+                    if images is not None:
+                        listed = images if isinstance(images, ImageList) else ImageList.of(images)
+                        text = listed.to_text()
+                        file.writestr(member, text, compress_type=zipfile.ZIP_DEFLATED)
             archive.replace(temporary)
         finally:
             archive.unlink(missing_ok=True)
@@ -69,41 +73,41 @@ def _save_network(model: keras.Model, archive: Path) -> None:
         raise OSError(errno.ENOSPC, str(error)) from error
 
 
-def replace_card(file: Path, card: Card) -> None:
-    """Give the model file another card, atomically; the network stays as it is."""
-    with (
-        atomic_file(file) as temporary,
-        zipfile.ZipFile(file) as old,
-        zipfile.ZipFile(temporary, "w") as new,
-    ):
-        for member in old.infolist():
-            if member.filename != CARD_MEMBER:
-                with old.open(member) as source, new.open(member, "w") as target:
-                    shutil.copyfileobj(source, target, 1 << 20)
-        new.writestr(CARD_MEMBER, card.to_json())
-
-
-def read_images(path: PathLike, member: str) -> frozenset[str] | None:
-    """Digests of the images in a list of a model file, `TRAINED_ON` or `TUNED_ON`.
+def read_list(path: PathLike, member: str) -> ImageList | None:
+    """The images in a list of a model file, `TRAINED_ON` or `TUNED_ON`.
 
     None if it has no such list, or one of images that another version decoded to other pixels.
     """
     try:
         with zipfile.ZipFile(find_model(path)) as archive:
-            first, *digests = archive.read(member).decode("ascii").split("\n")
+            return ImageList.from_text(archive.read(member).decode("ascii"))
     except KeyError:
         return None
-    return frozenset(digests) if first == _DIGESTS else None
+
+
+def count_listed(path: PathLike, member: str, digests: Iterable[str]) -> int | None:
+    """How many of these images are in a list of a model file; None if it has no such list.
+
+    Args:
+        path: a run folder or a `.keras` file.
+        member: `TRAINED_ON` or `TUNED_ON`.
+        digests: of the images' pixels, see `pixel_store.pixel_digest`.
+    """
+    listed = read_list(path, member)
+    return None if listed is None else listed.count(digests)
 
 
 def find_model(path: PathLike) -> Path:
     """The `.keras` file that `path` names: itself, or the one in a run folder.
+
+    A calibration of it that was cut short is completed first.
 
     Raises:
         ModelError: there is none.
     """
     path = Path(path).expanduser()
     file = path / MODEL if path.is_dir() else path
+    finish_change(file)
     if not file.is_file():
         hint = "The run is not finished; go on with --resume." if path.is_dir() else ""
         raise ModelError(
@@ -116,7 +120,8 @@ def load_model(path: PathLike) -> keras.Model:
     """Load a network from a run folder or a `.keras` file; nothing in the file is executed.
 
     Returns:
-        The network: grey pixels (N, 256, 256, 1) in 0…255 → (N, n_labels) probabilities.
+        The network: grey pixels (N, 256, 256, 1) in 0…255 → (N, n_labels) probabilities,
+        calibrated where the file is.
 
     Raises:
         ModelError: no such file, not a Keras file, or a network of another shape.
@@ -130,12 +135,18 @@ def load_model(path: PathLike) -> keras.Model:
     except Exception as error:  # Keras raises anything from KeyError to BadZipFile
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"{file} cannot be loaded as a Keras model: {first_line}") from error
-    expected = read_card(file).labels
+    card = read_card(file)
+    expected = card.labels
     if tuple(shape[1:]) != (SIDE, SIDE, 1) or outputs != len(expected):
         raise ModelError(
             f"{file} is not a cxr-keras network: it takes {shape} and gives {outputs} outputs; "
             f"expected (N, {SIDE}, {SIDE}, 1) and {len(expected)}."
         )
+    if card.scaling:  # written before the scaling was in the graph
+        from cxr_keras.models.scaling import with_scaling
+
+        scaling = Scaling.from_dict(card.scaling)
+        model = with_scaling(model, scaling.slope, scaling.shift)
     return model
 
 

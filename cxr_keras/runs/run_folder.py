@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import keras
@@ -20,7 +20,8 @@ from cxr_keras import __version__
 from cxr_keras.data import phantom
 from cxr_keras.data.preparation import Prepared
 from cxr_keras.data.splits import SPLITS, shared_patients, split_digest
-from cxr_keras.errors import RunError
+from cxr_keras.errors import DataError, RunError
+from cxr_keras.runs.card import Card
 from cxr_keras.runs.model_file import MODEL
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import write_text
@@ -201,6 +202,27 @@ def results_folder(file: Path) -> Path:
     """
     in_run = file.name == MODEL and (file.parent / RUN).exists()
     return file.parent if in_run else file.with_suffix("")
+
+
+def data_folder(file: Path, card: Card) -> str | None:
+    """The folder of the data that a network was trained on; None for a file without a card.
+
+    The file holds the folder's name only; run.json beside a run's model.keras holds its path.
+
+    Raises:
+        DataError: the path is not known here.
+    """
+    root: str | None = card.data.get("root")
+    if root is None or PurePath(root).is_absolute():  # a file written before holds the path
+        return root
+    if file.name == MODEL and (file.parent / RUN).exists():
+        found: str | None = read_run(file.parent).get("data", {}).get("root")
+        if found:
+            return found
+    raise DataError(
+        f"{file} was trained on {root}, and does not say where that folder is; run.json beside a "
+        "run's model.keras does. Name the folder with --data."
+    )
 
 
 def write_run(folder: Path, content: dict[str, Any]) -> None:

@@ -45,6 +45,7 @@ class TrainConfig:
             result is the same.
         deterministic: the same seed gives the same weights on a CUDA GPU too, at the cost of speed;
             on a CPU it does anyway. Torch only.
+        provenance: list the images of training and validation in model.keras, as salted digests.
     """
 
     model: str
@@ -64,6 +65,7 @@ class TrainConfig:
     checkpoint_every: int | None = None
     feature_cache: bool = True
     deterministic: bool = False
+    provenance: bool = True
 
     def __post_init__(self) -> None:
         take: dict[str, Any] = {

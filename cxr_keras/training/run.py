@@ -86,8 +86,9 @@ def train(
     name: str | None = None,
     folder: PathLike = TrainConfig.folder,
     checkpoint_every: Whole | None = None,
-    feature_cache: bool = True,
+    feature_cache: bool = TrainConfig.feature_cache,
     deterministic: bool = TrainConfig.deterministic,
+    provenance: bool = TrainConfig.provenance,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     overwrite: bool = False,
     resume: bool = False,
@@ -119,6 +120,8 @@ def train(
         feature_cache: run the frozen part of a network once per image, not once per epoch.
         deterministic: the same seed gives the same weights on a CUDA GPU too, at the cost of speed;
             on a CPU it does anyway. Torch only, whose switches are set and put back.
+        provenance: list the images of training and validation in model.keras, as salted digests
+            (see docs/model_file.md), so that no network is measured on what it was trained on.
         callbacks: Keras callbacks, run after this program's own. Their `model` is the part that
             trains, whose outputs are logits.
         overwrite: replace a run folder of the same name.
@@ -157,6 +160,7 @@ def train(
         checkpoint_every=checkpoint_every,
         feature_cache=feature_cache,
         deterministic=deterministic,
+        provenance=provenance,
     )
     folder = config.run_folder
     check_deterministic(config.deterministic)
@@ -255,8 +259,8 @@ def _finish(
         network,
         card,
         folder / model_file.MODEL,
-        trained_on=splits[TRAIN].rows["digest"],
-        tuned_on=splits[VAL].rows["digest"],
+        trained_on=splits[TRAIN].rows["digest"] if config.provenance else None,
+        tuned_on=splits[VAL].rows["digest"] if config.provenance else None,
     )
     write_table(val, folder / run_folder.VAL_PREDICTIONS)
     history = recorder.history_frame()

@@ -9,44 +9,17 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.backends import run_bare
 
 from cxr_keras import build_model, load_model, train
 from cxr_keras.data.images import read_image
 from cxr_keras.models.registry import list_models
-
-BARE = """
-import sys
-sys.modules["cxr_keras"] = None  # an import of it would fail
-import keras, numpy as np
-model = keras.saving.load_model(sys.argv[1])
-assert keras.backend.backend() == sys.argv[4]
-assert not model.compiled
-np.save(sys.argv[3], model.predict(np.load(sys.argv[2]), verbose=0))
-"""
 
 
 @pytest.fixture(scope="module")
 def trained(phantoms, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     return train("resnet_custom", phantoms, epochs=1, folder=str(folder)).folder
-
-
-def run_bare(model_file, pixels, backend, folder):
-    """The probabilities of `pixels` from a process that knows Keras only."""
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed here; .ci/run installs it for this test")
-    np.save(folder / "pixels.npy", pixels)
-    files = [str(model_file), str(folder / "pixels.npy"), str(folder / "out.npy")]
-    result = subprocess.run(
-        [sys.executable, "-c", BARE, *files, backend],
-        env=os.environ | {"KERAS_BACKEND": backend},
-        capture_output=True,
-        text=True,
-        timeout=170,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    return np.load(folder / "out.npy")
 
 
 @pytest.mark.slow

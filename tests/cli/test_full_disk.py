@@ -17,8 +17,9 @@ def test_a_disk_that_fills_while_saving_leaves_the_old_file_whole(phantoms, tmp_
     before = file.read_bytes()
     code = (
         "import resource; from cxr_keras.runs import model_file; from pathlib import Path\n"
+        f"file = Path({str(file)!r}); model = model_file.load_model(file)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"
-        f"file = Path({str(file)!r}); model_file.replace_card(file, model_file.read_card(file))"
+        "model_file.save_model(model, model_file.read_card(file), file)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "model.keras cannot be written (File too large). Make room" in result.stderr

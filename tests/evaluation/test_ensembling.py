@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,7 @@ def test_an_ensemble_is_a_run_folder_like_any_other(run, both, tmp_path):
     info = json.loads((both.folder / "run.json").read_text())
     assert info["status"] == "done"
     assert [member["weight"] for member in info["settings"]["members"]] == [0.5, 0.5]
+    assert Path(info["data"]["root"]).is_absolute()
     again = evaluate(both.folder, out=tmp_path)
     np.testing.assert_allclose(
         again.predictions[COLUMNS], both.predictions[COLUMNS].to_numpy(), atol=1e-5
@@ -56,7 +58,8 @@ def test_an_ensemble_of_a_run_that_does_not_say_its_images_does_not_either(run, 
     card = model_file.read_card(copy)
     model_file.save_model(load_model(copy), card, copy / "model.keras")
     result = ensemble([run.folder, copy], name="both", folder=tmp_path, resamples=0)
-    assert model_file.read_images(result.folder, model_file.TRAINED_ON) is None
+    for member in (model_file.TRAINED_ON, model_file.TUNED_ON):
+        assert model_file.count_listed(result.folder, member, []) is None
 
 
 def test_weights_follow_the_validation_auroc(run, second, tmp_path):

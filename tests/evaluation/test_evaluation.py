@@ -2,11 +2,11 @@
 
 import re
 import shutil
-import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.model_files import read_member, replace_card, rewrite
 
 from cxr_keras import assess, evaluate
 from cxr_keras.data.demographics import groups_of
@@ -179,40 +179,43 @@ def test_predictions_without_patients_are_said_to_have_intervals_over_images(tmp
     assert "the intervals are over images, and may be too narrow" in capsys.readouterr().err
 
 
-def test_a_file_on_its_own_gets_a_folder_of_its_own(run, tmp_path, capsys):
+def test_a_file_on_its_own_gets_a_folder_of_its_own(run, phantoms, tmp_path):
     mine = tmp_path / "predictions.csv"
     mine.write_text("mine")
     shutil.copy(run.folder / "model.keras", tmp_path / "x.keras")
-    assert evaluate(tmp_path / "x.keras", resamples=0).folder == tmp_path / "x"
+    assert evaluate(tmp_path / "x.keras", phantoms, resamples=0).folder == tmp_path / "x"
     assert mine.read_text() == "mine"
 
 
 def test_a_file_that_does_not_say_what_it_was_trained_on_is_called_out(run, tmp_path, capsys):
-    bare = tmp_path / "bare.keras"
-    with zipfile.ZipFile(run.folder / "model.keras") as old, zipfile.ZipFile(bare, "w") as new:
-        for name in old.namelist():
-            if name != model_file.TRAINED_ON:
-                new.writestr(name, old.read(name))
-    evaluate(bare, resamples=0)
+    copy = shutil.copytree(run.folder, tmp_path / "copy")
+    rewrite(copy, {model_file.TRAINED_ON: None})
+    evaluate(copy, resamples=0)
     assert "does not say which images it was trained on" in capsys.readouterr().err
 
 
 def test_images_of_another_decoding_are_not_taken_for_unknown_ones(run, tmp_path, capsys):
     """Their digests cannot be compared, which is said, and not that none is among these."""
-    file = tmp_path / "older.keras"
-    with zipfile.ZipFile(run.folder / "model.keras") as old, zipfile.ZipFile(file, "w") as new:
-        for name in old.namelist():
-            content = old.read(name)
-            if name in (model_file.TRAINED_ON, model_file.TUNED_ON):
-                first, rest = content.split(b"\n", 1)
-                assert first.startswith(b"digests of pixels, decoding ")
-                content = b"digests of pixels, decoding 0\n" + rest
-            new.writestr(name, content)
-    assert model_file.read_images(file, model_file.TRAINED_ON) is None
-    evaluate(file, split="val", resamples=0, out=tmp_path / "out")
+    copy = shutil.copytree(run.folder, tmp_path / "copy")
+    for member in (model_file.TRAINED_ON, model_file.TUNED_ON):
+        text = read_member(copy, member)
+        rewrite(copy, {member: text.replace("decoding 1", "decoding 99", 1)})
+    assert model_file.count_listed(copy, model_file.TRAINED_ON, []) is None
+    evaluate(copy, split="val", resamples=0, out=tmp_path / "out")
     said = capsys.readouterr().err
     assert "does not say which images it was trained on" in said
     assert "A validation split chose this network's epoch and thresholds" in said
+
+
+def test_a_file_on_its_own_does_not_say_where_its_data_are(run, tmp_path):
+    shutil.copy(run.folder / "model.keras", tmp_path / "x.keras")
+    with pytest.raises(CxrError, match=r"was trained on phantoms, .* with --data") as caught:
+        evaluate(tmp_path / "x.keras", resamples=0)
+    assert len(str(caught.value).splitlines()) == 1
+    # beside another run's run.json it is still on its own
+    shutil.copy(run.folder / "run.json", tmp_path)
+    with pytest.raises(CxrError, match="with --data"):
+        evaluate(tmp_path / "x.keras", resamples=0)
 
 
 def test_columns_follow_the_cards_labels(run, tmp_path):
@@ -222,7 +225,7 @@ def test_columns_follow_the_cards_labels(run, tmp_path):
     copy = shutil.copytree(run.folder, tmp_path / "copy")
     card = model_file.read_card(copy)
     turned = dataclasses.replace(card, labels=card.labels[::-1], thresholds=card.thresholds[::-1])
-    model_file.replace_card(copy / "model.keras", turned)
+    replace_card(copy, turned)
     result = evaluate(copy, resamples=0, out=tmp_path / "out")
     table = predictions_of(run)
     first = result.predictions.set_index("Image Index").loc[table["Image Index"]]

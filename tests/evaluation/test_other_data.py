@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.model_files import replace_card
 
 from cxr_keras import evaluate
 from cxr_keras.data.labels import LABELS, encode_cells
@@ -153,7 +154,7 @@ def test_prevalence_stands_beside_that_of_training(copy, run, other):
 
 def balanced(copy, **data):
     card = model_file.read_card(copy)
-    model_file.replace_card(copy / "model.keras", dataclasses.replace(card, data=card.data | data))
+    replace_card(copy / "model.keras", dataclasses.replace(card, data=card.data | data))
 
 
 def test_artificial_prevalence_is_said_where_the_choice_was_balanced(copy, run, other):

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.model_files import replace_card
 
 from cxr_keras import load_model, predict
 from cxr_keras.data.images import read_image
@@ -26,7 +27,7 @@ def test_a_file_name_that_is_no_text_is_a_row(run, phantoms, tmp_path):
 def test_heat_maps_of_two_images_of_one_name_are_two_files(run, phantoms, tmp_path):
     file = shutil.copy(run.folder / "model.keras", tmp_path)
     card = dataclasses.replace(model_file.read_card(file), thresholds=(1.0,) * 15)
-    model_file.replace_card(tmp_path / "model.keras", card)  # none is predicted: one map each
+    replace_card(tmp_path / "model.keras", card)  # none is predicted: one map each
     first, second = sorted((phantoms / "images").iterdir())[:2]
     for folder, image in (("a", first), ("b", second)):
         (tmp_path / folder).mkdir()
@@ -76,7 +77,7 @@ def test_paths_that_hold_nothing_are_refused(run, tmp_path):
 def test_no_finding_is_resolved_when_asked(copy, phantoms):
     file = copy / "model.keras"
     card = model_file.read_card(file)
-    model_file.replace_card(file, dataclasses.replace(card, thresholds=(0.0,) * 15))
+    replace_card(file, dataclasses.replace(card, thresholds=(0.0,) * 15))
     image = next((phantoms / "images").iterdir())
     assert len(predict(copy, [image])[0].findings) == 15
     resolved = predict(copy, [image], resolve_no_finding=True)[0].findings

@@ -134,7 +134,7 @@ def read_label_table(source: Path) -> tuple[pd.DataFrame, list[str]]:
     Raises:
         DataError: it cannot be read or lacks "Image Index", "Finding Labels" or "Patient ID".
     """
-    table = _read_csv(source)
+    table = read_csv(source)
     absent = [name for name in (IMAGE, FINDING_LABELS, PATIENT) if name not in table.columns]
     if absent:
         raise DataError(
@@ -171,14 +171,19 @@ def read_boxes(folder: Path) -> pd.DataFrame:
     return boxes
 
 
-def _read_csv(source: Path) -> pd.DataFrame:
+def read_csv(source: Path) -> pd.DataFrame:
+    """A CSV as text, plain or .gz, in any usual encoding; blanks in column names as one.
+
+    Raises:
+        DataError: it cannot be read, or is empty.
+    """
     opener = gzip.open if source.suffix == ".gz" else open
     try:
         with opener(source, "rb") as file:
             content = file.read()
         text = _decode(content)
         if not text.strip():
-            raise DataError(f"{source} is empty. Fetch it again: `cxr-keras download`.")
+            raise DataError(f"{source} is empty. `cxr-keras download` fetches NIH's own.")
         # `index_col=False`: NIH's header has unquoted commas and, in 2017, a trailing one
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", pd.errors.ParserWarning)
