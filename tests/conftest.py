@@ -134,6 +134,12 @@ def many_labels_run(many_labels: Path, tiny_model: str, tmp_path_factory: pytest
 
 
 @pytest.fixture
+def many_copy(many_labels_run, tmp_path: Path) -> Path:
+    """A copy of `many_labels_run` that a test may change."""
+    return shutil.copytree(many_labels_run.folder, tmp_path / "copy")
+
+
+@pytest.fixture
 def make_folder(tmp_path: Path) -> Callable[..., Path]:
     """Writes a data folder in NIH's layout from (name, labels, patient) rows."""
 

@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-from cxr_keras.models.custom import with_logits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
@@ -12,6 +11,7 @@ from cxr_keras.errors import ModelError
 from cxr_keras.metrics.calibration import Scaling
 from cxr_keras.models.blocks import sigmoid_head
 from cxr_keras.models.scaling import calibrated_logits_of, logits_of, mean_of, with_scaling
+from cxr_keras.models.user_built import with_logits
 
 NUMBER = 15
 
