@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.mirror import Mirror
 from helpers.places import SHARED
 from helpers.processes import cxr
 from helpers.shared import assert_untouched, shared
@@ -165,6 +167,17 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
 def run_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `python -m cxr_keras …` as a process of its own."""
     return cxr
+
+
+@pytest.fixture
+def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
+    """A server on this machine, whose files and faults a test chooses."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with Mirror() as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield server
+        server.released.set()
+        server.shutdown()
 
 
 @pytest.fixture

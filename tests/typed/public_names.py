@@ -1,6 +1,7 @@
 """Every public name, used as Python users use it; `.ci/run` holds it against `mypy --strict`.
 
-It is checked and never run: what it says is that these calls, with these types, are right.
+It is checked and never run: what it says is that these calls, with these types, are right. A call
+that is wrong fails there; the package behind the calls is what plain `mypy` checks.
 """
 
 from __future__ import annotations

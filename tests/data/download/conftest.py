@@ -1,23 +1,10 @@
-"""A server for the tests of downloads."""
+"""Where the tests of downloads fetch to."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.mirror import Mirror
-
-
-@pytest.fixture
-def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with Mirror() as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield server
-        server.released.set()
-        server.shutdown()
 
 
 @pytest.fixture
