@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from cxr_keras.data.labels import NO_FINDING
 from cxr_keras.utils.files import atomic_file
 
 LOSS_NAMES = {
@@ -110,11 +109,10 @@ def combination_figure(frame: pd.DataFrame, note: str = "") -> Figure:
     """How many images carry a finding alone, how many with others (the report's Figure 3).
 
     Args:
-        frame: of `exploration.label_table`: label, images, single and multiple.
+        frame: of `exploration.label_table`, without No Finding: label, images, single and multiple.
         note: a line below the figure.
     """
-    findings = frame[frame["label"] != NO_FINDING]
-    rows = findings.sort_values("images", ascending=False, kind="stable")
+    rows = frame.sort_values("images", ascending=False, kind="stable")
     figure, axes = _label_bars(rows, note, headroom=0.28)
     style: dict[str, Any] = {"height": 0.72, "edgecolor": "black", "linewidth": 0.6}
     single, multiple = rows["single"], rows["multiple"]

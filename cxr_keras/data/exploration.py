@@ -14,7 +14,7 @@ import pandas as pd
 from cxr_keras import plots
 from cxr_keras.data import phantom
 from cxr_keras.data.demographics import groups_of
-from cxr_keras.data.labels import LABELS, encode_cells
+from cxr_keras.data.labels import LABELS, NO_FINDING, encode_cells
 from cxr_keras.data.preparation import resolve_data
 from cxr_keras.data.readers import nih
 from cxr_keras.data.readers.nih import AGE, FINDING_LABELS, GENDER, PATIENT, VIEW
@@ -138,7 +138,9 @@ def _write(found: Exploration) -> None:
     note = phantom.NOTICE if found.phantoms else ""
     figures = {
         LABEL_COUNTS_PLOT: plots.label_counts_figure(found.labels, note),
-        COMBINATIONS_PLOT: plots.combination_figure(found.labels, note),
+        COMBINATIONS_PLOT: plots.combination_figure(
+            found.labels[found.labels["label"] != NO_FINDING], note
+        ),
     }
     try:
         found.folder.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from cxr_keras.data.labels import NO_FINDING
 from cxr_keras.plots import combination_figure, label_counts_figure
 from cxr_keras.utils.files import atomic_file
 from report.results import Report
@@ -85,12 +86,12 @@ def _counts(report: Report) -> Iterator[Picture]:
     counts = pd.read_csv(source)
     about = f"All {report.data.get('images', 0):,} images of {report.data.get('label_table')}"
     note = PHANTOMS if report.data.get("phantoms") else ""
-    for number, title, draw in zip(
-        "23", titles, (label_counts_figure, combination_figure), strict=True
-    ):
+    findings = counts[counts["label"] != NO_FINDING]
+    drawn = (label_counts_figure(counts, note), combination_figure(findings, note))
+    for number, title, figure in zip("23", titles, drawn, strict=True):
         full = f"Figure {number}: {title}"
         caption = f"{about} ({report.runs}/{COUNTS}). {note}".strip()
-        yield Picture(f"Figure-{number}", full, caption, draw(counts, note))
+        yield Picture(f"Figure-{number}", full, caption, figure)
 
 
 def _losses(
