@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_keras.data.labels import LABELS, encode_cells
-from cxr_keras.data.preparation import Prepared, PreparedSplit, prepare
+from cxr_keras.data.preparation import Prepared, PreparedSplit, prepare, recorded_folder
 from cxr_keras.data.readers import nih
 from cxr_keras.data.readers.nih import AGE, GENDER, IMAGE, PATIENT, VIEW
 from cxr_keras.data.splits import TEST, VAL
@@ -235,7 +235,7 @@ def data_of(card: Card, data: PathLike | None) -> Prepared:
     """The data of a card, or `data` with the card's recipe."""
     keys = {"per_class": "per_class", "split_method": "split", "seed": "seed"}  # as in run.json
     recipe = {name: card.data[key] for name, key in keys.items() if key in card.data}
-    return prepare(data or card.data.get("root"), **recipe)
+    return prepare(data or recorded_folder(card.data), **recipe)
 
 
 def refuse_trained_on(file: Path, images: PreparedSplit, *, force: bool) -> None:

@@ -17,7 +17,7 @@ from cxr_keras import plots
 from cxr_keras.data.labels import LABELS
 from cxr_keras.data.options import SplitMethod
 from cxr_keras.data.preparation import Prepared, prepare
-from cxr_keras.data.splits import TEST, TRAIN, VAL, describe_sizes, shared_images, shared_patients
+from cxr_keras.data.splits import TEST, TRAIN, VAL, describe_sizes, shared_patients
 from cxr_keras.errors import ModelError
 from cxr_keras.evaluation.evaluation import Evaluation, frame_of, write_own_evaluation
 from cxr_keras.evaluation.predictions import columns_of
@@ -282,9 +282,6 @@ def _say_sizes(prepared: Prepared) -> None:
     shared = shared_patients(prepared.manifest)
     text = describe_sizes(prepared.manifest)
     notice(f"{len(prepared.manifest):,} images, {prepared.split_method} split: {text}.")
-    twins = shared_images(prepared.manifest)
-    if twins:
-        notice(f"{twins:,} images have copies under other names in another split.")
     if any(shared.values()):
         pairs = ", ".join(f"{number} {pair}" for pair, number in shared.items())
         notice(

@@ -18,6 +18,8 @@ import pandas as pd
 import pytest
 
 from cxr_keras import calibrate, load_model, predict, train
+from cxr_keras.data.images import read_image
+from cxr_keras.data.preparation import prepare
 from cxr_keras.errors import CxrError, ModelError, RunError
 from cxr_keras.runs import model_file, run_folder
 
@@ -86,11 +88,14 @@ def test_a_disk_that_fills_while_saving_leaves_the_old_file_whole(phantoms, tmp_
     assert not file.exists()
 
 
-def test_a_disk_that_fills_under_the_pixel_store(phantoms, tmp_path):
+def test_a_disk_that_fills_under_the_pixel_store(phantoms, tmp_path, monkeypatch):
     own = tmp_path / "cache"
     result = cxr("prepare", phantoms, limit=500_000, CXR_KERAS_CACHE=str(own))
     assert_one_sentence(result, "The pixel store", "cannot be written", "set $CXR_KERAS_CACHE")
-    assert not [p for p in (own / "pixels").iterdir() if p.is_dir()]
+    monkeypatch.setenv("CXR_KERAS_CACHE", str(own))  # with room again, it goes on where it stopped
+    prepared = prepare(phantoms)
+    for _, row in prepared.manifest.iterrows():
+        np.testing.assert_array_equal(prepared.store.pixels[row["row"]], read_image(row["path"]))
 
 
 def test_a_disk_that_fills_under_the_phantoms(tmp_path):
@@ -521,7 +526,7 @@ def test_ctrl_c_ends_at_once_with_130_and_keeps_what_was_done(run, phantoms, tmp
         while not process.stderr.readline().startswith("epoch 2/"):
             assert process.poll() is None
     elif job == "prepare":
-        while not list(own.glob("pixels/.*.tmp/pixels.npy")):
+        while not list(own.glob("pixels/*/pixels.raw")):
             assert process.poll() is None
             time.sleep(0.01)
     else:
