@@ -72,14 +72,14 @@ def download(dest: Path, archives: str | None, metadata_only: bool, keep_archive
 
 @click.command()
 @click.argument("data", type=FOLDER, required=False)
-@sampling_options("Decides which images are chosen, and the split.")
+@sampling_options("--seed")
 @click.option(
     "--allow-missing",
     is_flag=True,
     help="Choose and split by the label table alone; decode nothing.",
 )
 @click.option("--out", type=FOLDER, help="Folder for manifest.csv  [default: in the cache]")
-def prepare(data: Path | None, allow_missing: bool, out: Path | None, **recipe: Any) -> None:
+def prepare(data: Path | None, data_seed: int, **options: Any) -> None:
     """Choose images, split them, and decode each of them once.
 
     Writes manifest.csv and the pixel store; prints the sizes, the labels of each split and how
@@ -92,7 +92,7 @@ def prepare(data: Path | None, allow_missing: bool, out: Path | None, **recipe: 
     from cxr_keras.cli.tables import frame_table
     from cxr_keras.data import preparation, splits
 
-    done = preparation.prepare(data, allow_missing=allow_missing, out=out, **recipe)
+    done = preparation.prepare(data, seed=data_seed, **options)
     click.echo(f"{len(done.manifest):,} images: {splits.describe_sizes(done.manifest)}\n")
     click.echo(frame_table(splits.label_counts(done.manifest)))
     shared = splits.shared_patients(done.manifest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,10 @@ class TrainConfig:
         precision: "float32", "mixed_bfloat16" or "mixed_float16".
         split_method: "patient", "paper" or "official".
         per_class: images chosen for each label.
-        seed: of the choice of images, the split, the weights, dropout and the batches.
-        name: of the run folder; by default <model>-ep<epochs>-lr<lr>.
+        seed: of the weights, dropout and the batches.
+        data_seed: of the choice of images and the split.
+        name: of the run folder; by default <model>-ep<epochs>-lr<lr> and a short word for each
+            setting that is not the default.
         folder: where run folders lie.
         checkpoint_every: epochs between checkpoints; by default as often as costs 5% of the time.
         feature_cache: run the frozen part of a network once per image, not once per epoch; the
@@ -55,6 +58,7 @@ class TrainConfig:
     split_method: SplitMethod = "patient"
     per_class: int = PER_CLASS
     seed: int = SEED
+    data_seed: int = SEED
     name: str | None = None
     folder: PathLike = RUNS_FOLDER
     checkpoint_every: int | None = None
@@ -67,6 +71,7 @@ class TrainConfig:
             "folder": as_text(self.folder),
             "lr": real("lr", self.lr),
             "seed": whole("seed", self.seed, at_least=0),
+            "data_seed": whole("data_seed", self.data_seed, at_least=0),
         }
         for name in ("epochs", "batch_size", "per_class", "checkpoint_every", "fine_tune"):
             value = getattr(self, name)
@@ -83,8 +88,7 @@ class TrainConfig:
     @property
     def run_folder(self) -> Path:
         """Where this run's files go."""
-        default = f"{self.model}-ep{self.epochs}-lr{self.lr:g}"
-        return Path(self.folder) / (self.name or default)
+        return Path(self.folder) / (self.name or self._default_name())
 
     def settings(self) -> dict[str, Any]:
         """The values that a resumed run must share, as run.json holds them."""
@@ -93,6 +97,28 @@ class TrainConfig:
             del values[name]
         values["split"] = values.pop("split_method")  # its name in run.json
         return values
+
+    def _default_name(self) -> str:
+        """The network, epochs, learning rate, and what else is not the default."""
+        words = {
+            "loss": self.loss,
+            "seed": f"seed{self.seed}",
+            "data_seed": f"dataseed{self.data_seed}",
+            "split_method": self.split_method,
+            "weights": "random" if self.weights == "none" else Path(self.weights or "").stem,
+            "fine_tune": f"ft{self.fine_tune}",
+            "batch_size": f"bs{self.batch_size}",
+            "precision": self.precision.removeprefix("mixed_"),
+            "data": Path(self.data or "").absolute().name,
+        }
+        changed = [word for name, word in words.items() if self._is_set(name)]
+        if self.per_class not in (None, PER_CLASS):
+            changed.append(f"pc{self.per_class}")
+        parts = [self.model, f"ep{self.epochs}", f"lr{self.lr:g}", *changed]
+        return re.sub(r"[^\w.-]+", "_", "-".join(parts))
+
+    def _is_set(self, name: str) -> bool:
+        return bool(getattr(self, name) != getattr(TrainConfig, name))
 
 
 def _one_of(what: str, value: str, choices: tuple[str, ...]) -> None:

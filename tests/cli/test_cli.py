@@ -48,7 +48,7 @@ def test_train_evaluate_predict_as_a_person_runs_them(run_cli, phantoms, tmp_pat
         "train", "resnet_custom", "--data", phantoms, "--epochs", 1, "--lr", 0.0005, cwd=tmp_path
     )
     assert trained.returncode == 0, trained.stderr
-    run = tmp_path / "saved_models" / "resnet_custom-ep1-lr0.0005"
+    run = tmp_path / "saved_models" / "resnet_custom-ep1-lr0.0005-phantoms"
     assert "average of 14 findings" in trained.stdout
     assert "say nothing about patients" in trained.stdout
     assert "epoch 1/1" in trained.stderr
@@ -84,7 +84,8 @@ def test_train_on_real_images(run_cli, sample, tmp_path):
     assert trained.returncode == 0, trained.stderr
     assert "111,880 of 112,120 images" in trained.stderr
     assert "phantom" not in trained.stdout
-    assert (tmp_path / "saved_models" / "alexnet_custom-ep1-lr0.0005" / "model.keras").is_file()
+    name = "alexnet_custom-ep1-lr0.0005-nih-sample-pc3"
+    assert (tmp_path / "saved_models" / name / "model.keras").is_file()
 
 
 def test_prepare_plans_the_reports_sample_on_the_table_alone(run_cli, sample, tmp_path):

@@ -85,7 +85,8 @@ def test_a_disk_that_fills_while_saving_leaves_the_old_file_whole(phantoms, tmp_
     assert {p.name for p in file.parent.iterdir() if p.name.endswith(".tmp")} == set()
     again = cxr(*options, "--overwrite", limit=1_000_000, cwd=tmp_path)
     assert_one_sentence(again, "cannot be written (File too large)")
-    assert not file.exists()
+    assert file.read_bytes() == before  # the run that was to be replaced
+    assert [path.name for path in file.parent.parent.iterdir()] == ["r"]
 
 
 def test_a_disk_that_fills_under_the_pixel_store(phantoms, tmp_path, monkeypatch):
@@ -547,7 +548,7 @@ def test_ctrl_c_ends_at_once_with_130_and_keeps_what_was_done(run, phantoms, tmp
         assert f"{len(kept):,} rows are kept in" in said
         assert not list(tmp_path.glob(".f.csv.*"))
     if job == "train":
-        folder = tmp_path / "saved_models" / "resnet_custom-ep500-lr0.0005"
+        folder = tmp_path / "saved_models" / "resnet_custom-ep500-lr0.0005-phantoms"
         assert len(pd.read_csv(folder / "history.csv")) >= 1
         assert not list(folder.glob(".*.tmp"))
 

@@ -47,7 +47,7 @@ def assert_same_run(a, b):
 
 def test_the_run_folder_holds_what_the_readme_says(run):
     assert {path.name for path in run.folder.iterdir()} == RUN_FILES
-    assert run.folder.name == "tiny_test_net-ep3-lr0.002"
+    assert run.folder.name == "tiny_test_net-ep3-lr0.002-phantoms"
     history = pd.read_csv(run.folder / "history.csv")
     assert history["epoch"].tolist() == [1, 2, 3]
     assert {"loss", "val_loss", "precision", "recall", "auc", "seconds"} <= set(history)
@@ -83,7 +83,9 @@ def test_the_same_seed_gives_the_same_history_and_weights(run, phantoms, tiny_mo
 
 def test_an_existing_run_folder_is_refused_unless_told(run, phantoms, tiny_model):
     options = {"epochs": 3, "lr": 0.002, "folder": str(run.folder.parent)}
-    with pytest.raises(RunError, match="--resume to go on with it, --overwrite"):
+    with pytest.raises(
+        RunError, match=r"exists, with these settings\. Give --overwrite to replace it, or --name"
+    ):
         train(tiny_model, phantoms, **options)
     with pytest.raises(RunError, match="is finished"):
         train(tiny_model, phantoms, resume=True, **options)
@@ -129,7 +131,7 @@ def whole(phantoms, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     code = script(phantoms, folder)
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    return folder / "tiny_test_net-ep12-lr0.002"
+    return folder / "tiny_test_net-ep12-lr0.002-phantoms"
 
 
 @pytest.mark.parametrize(
