@@ -38,9 +38,8 @@ from cxr_keras.utils.threads import threaded_map
 
 LAYOUT = 2  # of the store: raise it when that changes
 MAX_BAD_SHARE = 0.05
-FOLDER, INDEX = "pixels", "index.csv"
+FOLDER, INDEX, PIXELS = "pixels", "index.csv", "pixels.raw"
 
-_PIXELS = "pixels.raw"
 _IMAGE_BYTES = SIDE * SIDE
 _STATE = ["path", "size", "mtime", "ctime"]
 _COLUMNS = [*_STATE, "row", "digest", "error"]
@@ -172,7 +171,7 @@ def _count(index: pd.DataFrame) -> int:
 def _map(folder: Path, count: int) -> np.ndarray:
     if not count:
         return np.zeros((0, SIDE, SIDE), "uint8")
-    return np.memmap(folder / _PIXELS, "uint8", "r", shape=(count, SIDE, SIDE))
+    return np.memmap(folder / PIXELS, "uint8", "r", shape=(count, SIDE, SIDE))
 
 
 def _complete(folder: Path, wanted: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
@@ -199,7 +198,7 @@ def _append(folder: Path, index: pd.DataFrame, found: pd.DataFrame) -> pd.DataFr
     count = kept = _count(index)
     begun, save_s = time.monotonic(), 0.0
     with (
-        (folder / _PIXELS).open("ab") as file,
+        (folder / PIXELS).open("ab") as file,
         progress_bar("Decoding radiographs", len(missing)) as bar,
     ):
         file.truncate(kept * _IMAGE_BYTES)
@@ -221,7 +220,7 @@ def _append(folder: Path, index: pd.DataFrame, found: pd.DataFrame) -> pd.DataFr
             with suppress(CxrError, OSError):  # the disk may be full
                 kept = _save(folder, file, index, new)
             with suppress(OSError):
-                os.truncate(folder / _PIXELS, kept * _IMAGE_BYTES)
+                os.truncate(folder / PIXELS, kept * _IMAGE_BYTES)
             raise
         _save(folder, file, index, new)
     return _table(new)

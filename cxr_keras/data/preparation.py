@@ -26,7 +26,7 @@ from cxr_keras.utils.files import atomic_file, cache_folder
 
 DATA_VARIABLE = "CXR_KERAS_DATA"
 DEFAULT_FOLDER = Path("data/nih")
-MANIFEST = "manifest.csv"
+FOLDER, MANIFEST = "prepared", "manifest.csv"
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def prepare(
         notice(sentence)
     setting = f"{root.resolve()} {per_class} {split_method} {seed} {allow_missing}"
     key = hashlib.sha256(setting.encode()).hexdigest()[:12]
-    folder = Path(out) if out else cache_folder("prepared", key)
+    folder = Path(out) if out else cache_folder(FOLDER, key)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder / MANIFEST) as temporary:
         manifest.to_csv(temporary, index=False, errors="backslashreplace")
