@@ -33,7 +33,7 @@ def main(debug: bool) -> None:
 
 
 for command in (
-    *(data.download, data.explore, data.phantom, data.prepare),
+    *(data.cache, data.download, data.explore, data.phantom, data.prepare),
     *(training.models, training.train),
     *(results.calibrate, results.compare, results.ensemble, results.evaluate, results.predict),
 ):

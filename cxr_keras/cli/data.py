@@ -72,14 +72,14 @@ def download(dest: Path, archives: str | None, metadata_only: bool, keep_archive
 
 @click.command()
 @click.argument("data", type=FOLDER, required=False)
-@sampling_options("Decides which images are chosen, and the split.")
+@sampling_options("--seed")
 @click.option(
     "--allow-missing",
     is_flag=True,
     help="Choose and split by the label table alone; decode nothing.",
 )
 @click.option("--out", type=FOLDER, help="Folder for manifest.csv  [default: in the cache]")
-def prepare(data: Path | None, allow_missing: bool, out: Path | None, **recipe: Any) -> None:
+def prepare(data: Path | None, data_seed: int, **options: Any) -> None:
     """Choose images, split them, and decode each of them once.
 
     Writes manifest.csv and the pixel store; prints the sizes, the labels of each split and how
@@ -92,7 +92,7 @@ def prepare(data: Path | None, allow_missing: bool, out: Path | None, **recipe: 
     from cxr_keras.cli.tables import frame_table
     from cxr_keras.data import preparation, splits
 
-    done = preparation.prepare(data, allow_missing=allow_missing, out=out, **recipe)
+    done = preparation.prepare(data, seed=data_seed, **options)
     click.echo(f"{len(done.manifest):,} images: {splits.describe_sizes(done.manifest)}\n")
     click.echo(frame_table(splits.label_counts(done.manifest)))
     shared = splits.shared_patients(done.manifest)
@@ -142,3 +142,79 @@ def explore(data: Path | None, out: Path | None, all_rows: bool) -> None:
         click.echo(f"\n{frame_table(found.people, left=2)}")
     for name in exploration.FILES:
         click.echo(f"Written: {found.folder / name}", err=True)
+
+
+@click.group()
+def cache() -> None:
+    """Show or empty the cache folder: phantoms, decoded pixels, features, manifests.
+
+    All of it is made again when it is needed. $CXR_KERAS_CACHE moves the folder.
+
+    \b
+    Example:
+      cxr-keras cache list
+    """
+
+
+@cache.command("list")
+def cache_list() -> None:
+    """List what lies in the cache, with its size and when it was last used.
+
+    \b
+    Example:
+      cxr-keras cache list
+    """
+    from cxr_keras.cli.tables import text_table
+    from cxr_keras.data.cache import list_cache, total_size
+    from cxr_keras.utils.files import cache_folder
+
+    entries = list_cache()
+    root = cache_folder()
+    rows = [
+        (entry.what, str(entry.folder.relative_to(root)), _size(entry.size), _age(entry.days))
+        for entry in entries
+    ]
+    rows.append(("total", "", _size(total_size(entries)), ""))
+    click.echo(text_table(rows, ("what", "folder", "size", "last used"), left=2))
+    click.echo(f"Cache folder: {root}", err=True)
+
+
+@cache.command("clear")
+@click.option(
+    "--older-than",
+    type=click.FloatRange(min=0),
+    metavar="DAYS",
+    default=0.0,
+    help="Delete only what was last used more than DAYS ago.",
+)
+def cache_clear(older_than: float) -> None:
+    """Delete what lies in the cache, and say what was freed.
+
+    What another process is making is left, and so is every file that is not this program's.
+
+    \b
+    Examples:
+      cxr-keras cache clear
+      cxr-keras cache clear --older-than 30
+    """
+    from cxr_keras.data.cache import clear_cache, total_size
+
+    deleted = clear_cache(older_than)
+    for entry in deleted:
+        click.echo(f"Deleted: {entry.folder} ({entry.what}, {_size(entry.size)})", err=True)
+    click.echo(f"Freed {_size(total_size(deleted))} ({len(deleted):,} folders).")
+
+
+def _size(count: int) -> str:
+    """Bytes for people."""
+    number, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if number < 999.5:
+            break
+        number, unit = number / 1000, larger
+    return f"{number:.3g} {unit}"
+
+
+def _age(days: float) -> str:
+    whole = int(days)
+    return "today" if not whole else f"{whole} day{'s' * (whole > 1)} ago"

@@ -77,11 +77,11 @@ def data_option(command: Command) -> Command:
     return click.option("--data", type=FOLDER, help="Data folder in NIH's layout.")(command)
 
 
-def sampling_options(seed_help: str) -> Callable[[Command], Command]:
-    """Options of the choice of images, shared by prepare and train.
+def sampling_options(*seed_names: str) -> Callable[[Command], Command]:
+    """Options of the choice of images and the split, shared by prepare and train.
 
     Args:
-        seed_help: what the seed decides in this command.
+        seed_names: other names of --data-seed in this command.
     """
     options = [
         click.option(
@@ -100,11 +100,13 @@ def sampling_options(seed_help: str) -> Callable[[Command], Command]:
             "official: NIH's lists.",
         ),
         click.option(
-            "--seed",
+            "--data-seed",
+            *seed_names,
+            "data_seed",
             type=click.IntRange(min=0),
             default=SEED,
             show_default=True,
-            help=seed_help,
+            help="Decides which images are chosen, and the split.",
         ),
     ]
 

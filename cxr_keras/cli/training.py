@@ -91,10 +91,18 @@ def models() -> None:
     show_default=True,
     help="The mixed ones are faster on most GPUs. A GPU is used whenever PyTorch finds one.",
 )
-@sampling_options(
-    "Decides the choice of images, the split, the first weights, dropout and the batches."
+@sampling_options()
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=TrainConfig.seed,
+    show_default=True,
+    help="Decides the first weights, dropout and the batches.",
 )
-@click.option("--name", help="Name of the run folder  [default: MODEL-epEPOCHS-lrLR]")
+@click.option(
+    "--name",
+    help="Name of the run folder  [default: MODEL-epEPOCHS-lrLR, and what else is not the default]",
+)
 @output_dir_option
 @click.option(
     "--checkpoint-every",
@@ -118,7 +126,9 @@ def models() -> None:
     help="List the images of training and validation in model.keras, as salted digests: a person "
     "who has an image and the file can tell whether it is among them  [default: yes]",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a run folder of the same name.")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace a run of the same name, when this one is done."
+)
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 def train(model: str, data: Path | None, **settings: Any) -> None:
     """Train MODEL, keep its best epoch, evaluate it on the test split.

@@ -1,32 +1,52 @@
-"""The pixel store: each radiograph decoded once, kept as one memory-mapped uint8 array.
+"""The pixel store: each radiograph decoded once, kept in one memory-mapped uint8 array.
 
-A store lies in the cache folder under a key made of the decoder's version and of every file's
-path, size, and times of modification and of change, so a changed image or setting is another
-store. It appears under its key only when it is whole.
+A data folder has one store, whichever of its images are chosen: images that it lacks are decoded
+behind those that it holds. It lies in the cache folder:
+
+    pixels/<data folder's name>-<key>/pixels.raw   the images, 256 × 256 bytes each
+                                      index.csv    path, size, times, row in pixels.raw, digest
+
+The key is made of the decoder's version and the data folder's path. An image is found by its path,
+size, and times of modification and of change, so a changed one is decoded anew. Rows that the
+index names are never written again: a process may be training on them. The index is replaced as a
+whole after the pixels it names are on disk, so whatever ends the work leaves a store of the images
+that were finished.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shutil
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
 
 from cxr_keras.data.images import SIDE, VERSION, read_image
-from cxr_keras.errors import DataError, ImageError
-from cxr_keras.utils.arrays import open_rows, row_writer
+from cxr_keras.errors import CxrError, DataError, ImageError
+from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.console import progress_bar
-from cxr_keras.utils.files import build_once, cache_folder
+from cxr_keras.utils.files import atomic_file, cache_folder, hold_lock, mark_used
 from cxr_keras.utils.threads import threaded_map
 
-LAYOUT = 1  # of the store: raise it when that changes
+LAYOUT = 2  # of the store: raise it when that changes
 MAX_BAD_SHARE = 0.05
+FOLDER, INDEX, PIXELS = "pixels", "index.csv", "pixels.raw"
 
-_PIXELS, _INDEX = "pixels.npy", "index.csv"
+_IMAGE_BYTES = SIDE * SIDE
+_STATE = ["path", "size", "mtime", "ctime"]
+_COLUMNS = [*_STATE, "row", "digest", "error"]
+_TYPES = {name: str if name in ("path", "digest", "error") else "int64" for name in _COLUMNS}
+_NAMES = {"encoding": "utf-8", "errors": "surrogateescape"}  # names of files may be no text
+_UNREADABLE = -1  # the size of a file that is not there: decoded, and refused, at each use
+_SAVE_SHARE, _SAVE_EVERY_S = 0.05, 5.0  # of the time; the index grows with the store
 
 
 @dataclass(frozen=True)
@@ -35,44 +55,51 @@ class PixelStore:
 
     Attributes:
         folder: where the store lies.
-        index: one row per image, in the store's order: "path", "digest" (of the decoded pixels),
-            "error" (empty for a good image; a bad one's pixels are zeros).
+        index: one row per image that was asked for, in that order: "path", "row" (of `pixels`; -1
+            for a bad image), "digest" (of the decoded pixels), "error" (empty for a good image).
+        pixels: all images of the store, uint8 (N, 256, 256), memory-mapped and read-only.
     """
 
     folder: Path
     index: pd.DataFrame
-
-    @property
-    def pixels(self) -> np.ndarray:
-        """All images, uint8 (N, 256, 256), memory-mapped and read-only."""
-        return open_rows(self.folder / _PIXELS)
+    pixels: np.ndarray
 
     def bad(self) -> pd.DataFrame:
         """The files that could not be decoded: columns path, error."""
         return self.index.loc[self.index["error"] != "", ["path", "error"]]
 
 
-def open_store(paths: Sequence[str | Path]) -> PixelStore:
-    """The store of `paths` (in that order), decoding them if no store of theirs exists.
+def open_store(paths: Sequence[PathLike], root: PathLike) -> PixelStore:
+    """The store of a data folder, with `paths` in it: those that it lacks are decoded.
 
-    Two processes that ask for the same store share it: the second waits for the first.
+    Two processes share a store: the second waits for the first, unless it has what it needs.
+
+    Args:
+        paths: the images, in the order of the answer's `index`.
+        root: the data folder, by whose path the store is found.
 
     Raises:
         DataError: more than 5% of the files are bad, a file vanished, or the disk is full.
     """
-    key = _key(paths)
-    folder = cache_folder("pixels") / key
-    waiting = "Another process is decoding the same images; waiting for it."
+    wanted = _states(paths)
+    folder = cache_folder(FOLDER) / _name(os.path.abspath(root))
     try:
-        build_once(folder, lambda new: _write(new, [Path(p) for p in paths]), waiting=waiting)
+        index, pixels = _read(folder)
+        found = _find(wanted, index)
+        if found["row"].isna().any():
+            waiting = "Another process is decoding images of the same folder; waiting for it."
+            with hold_lock(folder, waiting=waiting):
+                index, pixels, found = _complete(folder, wanted)
     except OSError as error:
         raise DataError(
             f"The pixel store {folder} cannot be written ({error.strerror or error}). "
-            f"It needs {len(paths) * SIDE * SIDE / 1e9:.1f} GB; set $CXR_KERAS_CACHE to a "
+            f"It needs {len(paths) * _IMAGE_BYTES / 1e9:.1f} GB; set $CXR_KERAS_CACHE to a "
             "folder with room."
         ) from error
-    index = pd.read_csv(folder / _INDEX, dtype=str, keep_default_na=False)
-    return PixelStore(folder, index)
+    _stop_if_too_many_bad([error for error in found["error"] if error], len(found))
+    mark_used(folder)
+    answer = found[["path", "row", "digest", "error"]].astype({"row": int})
+    return PixelStore(folder, answer, pixels)
 
 
 def pixel_digest(pixels: np.ndarray) -> str:
@@ -80,48 +107,152 @@ def pixel_digest(pixels: np.ndarray) -> str:
     return hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
 
 
-def _key(paths: Sequence[str | Path]) -> str:
-    digest = hashlib.sha256(f"pixels v{VERSION}.{LAYOUT} {SIDE}".encode())
+def _name(root: str) -> str:
+    """Of the store's folder: for people, then for the machine."""
+    key = hashlib.sha256(f"pixels v{VERSION}.{LAYOUT} {SIDE}\n".encode() + os.fsencode(root))
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", os.path.basename(root)).strip("-")[:40] or "images"
+    return f"{readable}-{key.hexdigest()[:12]}"
+
+
+def _states(paths: Sequence[PathLike]) -> pd.DataFrame:
+    """Path, size and times of each file, by which it is known again."""
+    rows = []
     for path in paths:
+        name = os.path.abspath(path)
         try:
-            stat = os.stat(path)
-            state = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
-        except OSError as error:
-            state = f"unreadable {error.errno}"
-        digest.update(f"\n{os.path.abspath(path)} {state}".encode())
-    return digest.hexdigest()[:20]
+            stat = os.stat(name)
+            rows.append((name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+        except OSError:
+            rows.append((name, _UNREADABLE, 0, 0))
+    return pd.DataFrame(rows, columns=_STATE)
 
 
-def _write(folder: Path, paths: list[Path]) -> None:
-    def decode(path: Path) -> tuple[bytes, str, str]:
-        """Pixels, their digest, and why there are none."""
-        try:
-            image = read_image(path)
-        except ImageError as error:
-            return bytes(SIDE * SIDE), "", str(error)
-        return image.tobytes(), pixel_digest(image), ""
+def _find(wanted: pd.DataFrame, index: pd.DataFrame) -> pd.DataFrame:
+    """`wanted` with what the index says of each image; NaN where it is missing or has changed."""
+    newest = index.drop_duplicates("path", keep="last")
+    return wanted.merge(newest, on=_STATE, how="left")
 
-    digests: list[str] = []
-    errors: list[str] = []
+
+def _read(folder: Path) -> tuple[pd.DataFrame, np.ndarray]:
+    """The whole store as it is at one moment; an empty one if there is none, or none that is whole.
+
+    Another process may add images meanwhile, or clear the cache and begin another store.
+    """
+    file = folder / INDEX
+    try:
+        while True:
+            before = _moment(file)
+            index = pd.read_csv(
+                file,
+                dtype=_TYPES,
+                keep_default_na=False,
+                encoding=_NAMES["encoding"],
+                encoding_errors=_NAMES["errors"],
+            )[_COLUMNS]
+            pixels = _map(folder, _count(index))
+            if _moment(file) == before:
+                return index, pixels
+    except (FileNotFoundError, ValueError, KeyError):
+        return pd.DataFrame({name: pd.Series(dtype=_TYPES[name]) for name in _COLUMNS}), _map(
+            folder, 0
+        )
+
+
+def _moment(file: Path) -> tuple[int, int, int]:
+    stat = file.stat()
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+def _count(index: pd.DataFrame) -> int:
+    """Images in pixels.raw; it may hold more, which a killed process left and nobody knows."""
+    return int(index["row"].max()) + 1 if len(index) else 0
+
+
+def _map(folder: Path, count: int) -> np.ndarray:
+    if not count:
+        return np.zeros((0, SIDE, SIDE), "uint8")
+    return np.memmap(folder / PIXELS, "uint8", "r", shape=(count, SIDE, SIDE))
+
+
+def _complete(folder: Path, wanted: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
+    """Decode what is missing, under the store's lock; the store, and `wanted` found in it."""
+    index, _ = _read(folder)
+    if index.empty:
+        shutil.rmtree(folder, ignore_errors=True)  # nothing, or what cannot be read
+    folder.mkdir(exist_ok=True)
+    found = _find(wanted, index)
+    try:
+        new = _append(folder, index, found)
+    finally:
+        if not (folder / INDEX).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+    index = pd.concat([index, new], ignore_index=True)
+    return index, _map(folder, _count(index)), _find(wanted, index)
+
+
+def _append(folder: Path, index: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """Decode the missing images of `found` behind those of `index`; what the index says of them."""
+    missing = found.loc[found["row"].isna(), _STATE].drop_duplicates("path")
+    errors = [error for error in found["error"].dropna() if error]
+    new: list[tuple[object, ...]] = []
+    count = kept = _count(index)
+    begun, save_s = time.monotonic(), 0.0
     with (
-        row_writer(folder / _PIXELS, (len(paths), SIDE, SIDE), "uint8") as file,
-        progress_bar("Decoding radiographs", len(paths)) as bar,
+        (folder / PIXELS).open("ab") as file,
+        progress_bar("Decoding radiographs", len(missing)) as bar,
     ):
-        for pixels, digest, error in threaded_map(decode, paths):
-            digests.append(digest)
-            errors.append(error)
-            if error:
-                _stop_if_too_many_bad(errors, len(paths))
-            file.write(pixels)
-            bar.advance()
-    index = pd.DataFrame({"path": map(str, paths), "digest": digests, "error": errors})
-    index.to_csv(folder / _INDEX, index=False, errors="backslashreplace")
+        file.truncate(kept * _IMAGE_BYTES)
+        try:
+            decoded = threaded_map(_decode, missing["path"])
+            for state, (pixels, digest, error) in zip(missing.values, decoded, strict=True):
+                if error:
+                    errors.append(error)
+                    _stop_if_too_many_bad(errors, len(found))
+                file.write(pixels)
+                new.append((*state, -1 if error else count, digest, error))
+                count += not error
+                bar.advance()
+                if time.monotonic() - begun > max(_SAVE_EVERY_S, save_s / _SAVE_SHARE):
+                    begun = time.monotonic()
+                    kept = _save(folder, file, index, new)
+                    save_s = time.monotonic() - begun
+        except BaseException:
+            with suppress(CxrError, OSError):  # the disk may be full
+                kept = _save(folder, file, index, new)
+            with suppress(OSError):
+                os.truncate(folder / PIXELS, kept * _IMAGE_BYTES)
+            raise
+        _save(folder, file, index, new)
+    return _table(new)
 
 
-def _stop_if_too_many_bad(errors: list[str], total: int) -> None:
-    bad = [error for error in errors if error]
-    if len(bad) > MAX_BAD_SHARE * total:
+def _save(folder: Path, file: BinaryIO, index: pd.DataFrame, new: list[tuple[object, ...]]) -> int:
+    """Put the index behind the pixels; returns how many images the store now has."""
+    file.flush()
+    os.fsync(file.fileno())
+    known = pd.concat([index, _table(new)], ignore_index=True)
+    known = known[known["size"] != _UNREADABLE]
+    with atomic_file(folder / INDEX) as temporary:
+        known.to_csv(temporary, index=False, **_NAMES)
+    return _count(known)
+
+
+def _table(rows: list[tuple[object, ...]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=_COLUMNS).astype(_TYPES)
+
+
+def _decode(path: str) -> tuple[bytes, str, str]:
+    """Pixels, their digest, and why there are none."""
+    try:
+        image = read_image(path)
+    except ImageError as error:
+        return b"", "", str(error)
+    return image.tobytes(), pixel_digest(image), ""
+
+
+def _stop_if_too_many_bad(errors: Sequence[str], total: int) -> None:
+    if len(errors) > MAX_BAD_SHARE * total:
         raise DataError(
             f"More than {MAX_BAD_SHARE:.0%} of the {total:,} images cannot be decoded, so this is "
-            f"no accident. The first: {bad[0]} Fetch the images again, or remove the bad ones."
+            f"no accident. The first: {errors[0]} Fetch the images again, or remove the bad ones."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from cxr_keras.utils.files import atomic_file, cache_folder
 
 DATA_VARIABLE = "CXR_KERAS_DATA"
 DEFAULT_FOLDER = Path("data/nih")
-MANIFEST = "manifest.csv"
+FOLDER, MANIFEST = "prepared", "manifest.csv"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class PreparedSplit:
 
     Attributes:
         rows: the manifest's rows of these images.
-        pixels: all decoded images of the store, uint8 (N, 256, 256), memory-mapped.
+        pixels: all decoded images of the store, uint8 (N, 256, 256), memory-mapped; it holds
+            images of other choices, too.
         index: (n,) which rows of `pixels` belong to this split, in the order of `rows`.
         truth: float32 (n, 15) multi-hot labels.
     """
@@ -78,10 +80,14 @@ class Prepared:
     def split(self, split: str) -> PreparedSplit:
         """The images of "train", "val", "test", or "all" of them."""
         assert self.store is not None, "planned without images"
-        keep = self.manifest["split"] == split if split != "all" else slice(None)
-        rows = self.manifest.loc[keep].reset_index(drop=True)
+        rows = self.manifest.iloc[self.places(split)].reset_index(drop=True)
         truth = encode_cells(rows[FINDING_LABELS])
         return PreparedSplit(rows, self.store.pixels, rows["row"].to_numpy(), truth)
+
+    def places(self, split: str) -> np.ndarray:
+        """Which rows of the manifest are those of "train", "val", "test", or "all" of them."""
+        wanted = self.manifest["split"].to_numpy() == split
+        return np.arange(len(wanted)) if split == "all" else np.flatnonzero(wanted)
 
     def base_rates(self) -> dict[str, float]:
         """Label → share of the training images that have it."""
@@ -116,6 +122,19 @@ def resolve_data(data: PathLike | None) -> Path:
     return folder
 
 
+def recorded_folder(about: Mapping[str, Any]) -> Path | None:
+    """The data folder that a run was trained on; None if it does not say.
+
+    Built-in phantoms that are gone, as when the cache was cleared, are drawn again: the same.
+
+    Args:
+        about: the "data" of a run's card or run.json.
+    """
+    root = Path(about["root"]) if about.get("root") else None
+    gone = root is None or (not root.exists() and root.name == phantom.default_name())
+    return phantom.default_phantoms() if about.get("phantoms") and gone else root
+
+
 def prepare(
     data: PathLike | None = None,
     *,
@@ -132,7 +151,7 @@ def prepare(
         per_class: images chosen for each label; by default 300, or every image for the official
             split.
         split_method: "patient", "paper" or "official".
-        seed: of choice and split.
+        seed: of choice and split: what training calls its data seed.
         allow_missing: plan on the label table alone; nothing is decoded.
         out: folder for manifest.csv; by default one in the cache.
 
@@ -168,12 +187,12 @@ def prepare_dataset(
     root, per_class = dataset.root, images_per_class(per_class, split_method)
     chosen = choose_images(dataset.table, per_class=per_class, seed=seed)
     not_chosen = len(dataset.table) - len(chosen)
-    store = None if allow_missing else pixel_store.open_store(list(chosen["path"]))
+    store = None if allow_missing else pixel_store.open_store(list(chosen["path"]), root)
     chosen, bad = with_pixels(chosen, store)
     manifest, notices = split_images(chosen, dataset, method=split_method, seed=seed)
     setting = f"{root.resolve()} {per_class} {split_method} {seed} {allow_missing}"
     key = hashlib.sha256(setting.encode()).hexdigest()[:12]
-    folder = Path(out) if out else cache_folder("prepared", key)
+    folder = Path(out) if out else cache_folder(FOLDER, key)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder / MANIFEST) as temporary:
         manifest.to_csv(temporary, index=False, errors="backslashreplace")
@@ -193,5 +212,5 @@ def with_pixels(
     if len(bad):
         count = f"{len(bad):,} of {len(chosen):,} images"
         notices.append(f"{count} cannot be decoded and are left out.")
-    chosen = chosen.assign(row=np.arange(len(chosen)), digest=store.index["digest"].to_numpy())
+    chosen = chosen.assign(**{name: store.index[name].to_numpy() for name in ("row", "digest")})
     return chosen[chosen["digest"] != ""].reset_index(drop=True), notices

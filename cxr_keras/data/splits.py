@@ -2,6 +2,9 @@
 
 The report's split: 20% of its 4,427 images for test, 20% of the rest for validation, which is
 2,832 / 709 / 886.
+
+Copies are images of the same pixels under several names. They never end up in two splits, whatever
+the method: a network would be tested on what it has learnt by heart.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from cxr_keras.data.readers.nih import FINDING_LABELS, IMAGE, PATIENT, Dataset
 from cxr_keras.data.selection import CHOSEN_FOR
 from cxr_keras.errors import DataError
 
+DIGEST = "digest"
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLITS = (TRAIN, VAL, TEST)
 TEST_SHARE = 0.2  # of the images
@@ -31,11 +35,14 @@ def split_images(
     """Put each chosen image into train, val or test.
 
     Args:
-        chosen: what `selection.choose_images` gave.
+        chosen: what `selection.choose_images` gave, with "digest" (of the pixels) where the images
+            are at hand.
         dataset: for its official lists.
         method: one of `SPLIT_METHODS`: "paper" (by image; a patient may have images in several
             splits), "patient" (the same proportions; all images of a patient in one split) or
-            "official" (NIH's lists, validation cut from train_val by patient).
+            "official" (NIH's lists, validation cut from train_val by patient). Copies follow the
+            first of them with "paper"; their patients count as one with "patient"; those of test
+            images are left out of train_val with "official".
         seed: of the split.
 
     Returns:
@@ -53,7 +60,7 @@ def split_images(
     if empty:
         raise DataError(
             f"The {method} split of {len(chosen):,} images leaves {' and '.join(empty)} without "
-            "an image. Use more images, or another --split-method."
+            f"an image. Use more images, or another --split-method. {' '.join(notices)}".strip()
         )
     _check_promises(chosen, dataset, method)
     return chosen, notices
@@ -64,6 +71,8 @@ def _check_promises(split: pd.DataFrame, dataset: Dataset, method: SplitMethod) 
     broken = []
     if split[IMAGE].duplicated().any():
         broken.append("an image is in two splits")
+    if shared_images(split):
+        broken.append("an image is in two splits under two names")
     shared = shared_patients(split)
     if method == "patient" and any(shared.values()):
         broken.append("a patient is in two splits")
@@ -74,7 +83,7 @@ def _check_promises(split: pd.DataFrame, dataset: Dataset, method: SplitMethod) 
         if not right.all():
             broken.append("an image is not where NIH's lists put it")
     tests = int((split["split"] == TEST).sum())
-    if method == "paper" and tests != math.ceil(TEST_SHARE * len(split)):
+    if method == "paper" and abs(tests - math.ceil(TEST_SHARE * len(split))) > _count_copies(split):
         broken.append("the test split has another size than 20%")
     if broken:
         raise DataError(
@@ -99,8 +108,7 @@ def shared_patients(manifest: pd.DataFrame) -> dict[str, int]:
 
 def shared_images(manifest: pd.DataFrame) -> int:
     """How many images (by "digest") are in more than one split, under different names."""
-    known = manifest[manifest["digest"] != ""]
-    return int(known.groupby("digest")["split"].nunique().gt(1).sum())
+    return int(_copied(manifest).groupby(DIGEST)["split"].nunique().gt(1).sum())
 
 
 def describe_sizes(manifest: pd.DataFrame) -> str:
@@ -126,7 +134,12 @@ def _by_image(
     test = _stratified(strata, np.arange(len(chosen)), TEST_SHARE, rng)
     split[test] = TEST
     split[_stratified(strata, np.flatnonzero(split == TRAIN), VAL_SHARE, rng)] = VAL
-    return chosen.assign(split=split), []
+    chosen = chosen.assign(split=split)
+    copied = _copied(chosen)
+    first = copied.groupby(DIGEST)["split"].transform("first")
+    moved = int((copied["split"] != first).sum())
+    chosen.loc[copied.index, "split"] = first
+    return chosen, _about_copies(chosen, f"{moved:,} of them moved to the split of the first")
 
 
 def _by_patient(
@@ -135,7 +148,8 @@ def _by_patient(
     test = math.ceil(TEST_SHARE * len(chosen))
     val = math.ceil(VAL_SHARE * (len(chosen) - test))
     sizes = {TRAIN: len(chosen) - test - val, VAL: val, TEST: test}
-    return chosen.assign(split=_deal_patients(chosen, sizes, rng)), []
+    notices = _about_copies(chosen, "the patients of each count as one, in one split")
+    return chosen.assign(split=_deal_patients(chosen, sizes, rng)), notices
 
 
 def _by_official_lists(
@@ -149,12 +163,51 @@ def _by_official_lists(
     in_test = chosen[IMAGE].isin(dataset.lists["test"])
     in_train = chosen[IMAGE].isin(dataset.lists["train_val"]) & ~in_test
     neither = int((~in_test & ~in_train).sum())
-    test, rest = chosen[in_test], chosen[in_train]
+    copied = _copied(chosen)
+    of_test = copied[DIGEST].isin(copied.loc[in_test[copied.index], DIGEST])
+    left_out = copied.index[of_test & in_train[copied.index]]
+    test, rest = chosen[in_test], chosen[in_train].drop(index=left_out)
     val = math.ceil(VAL_SHARE * len(rest))
     dealt = rest.assign(split=_deal_patients(rest, {TRAIN: len(rest) - val, VAL: val}, rng))
     notices = [f"{neither:,} images are on neither official list: left out."] if neither else []
+    notices += _about_copies(
+        chosen, f"{len(left_out):,} of them, in train_val with a copy in test, are left out"
+    )
     both = pd.concat([dealt, test.assign(split=TEST)]).sort_values(IMAGE, ignore_index=True)
     return both, notices
+
+
+def _copied(rows: pd.DataFrame) -> pd.DataFrame:
+    """Images that stand under several names, by the digest of their pixels."""
+    if DIGEST not in rows:
+        return rows.iloc[:0].assign(**{DIGEST: ""})
+    known = rows[rows[DIGEST] != ""]
+    return known[known[DIGEST].duplicated(keep=False)]
+
+
+def _count_copies(rows: pd.DataFrame) -> int:
+    """How many images are copies of another that comes before them."""
+    return int(_copied(rows)[DIGEST].duplicated().sum())
+
+
+def _about_copies(rows: pd.DataFrame, what: str) -> list[str]:
+    copies = _count_copies(rows)
+    return [f"{copies:,} images are copies of others under other names: {what}."] if copies else []
+
+
+def _linked_patients(rows: pd.DataFrame) -> pd.Series:
+    """The patient of each image; patients who share one under two names count as the first."""
+    leader: dict[str, str] = {}
+
+    def first(patient: str) -> str:
+        while patient in leader:
+            patient = leader[patient]
+        return patient
+
+    for _, patients in _copied(rows).groupby(DIGEST)[PATIENT]:
+        linked = sorted({first(patient) for patient in patients})
+        leader.update(dict.fromkeys(linked[1:], linked[0]))
+    return rows[PATIENT].map(first)
 
 
 Splitter = Callable[[pd.DataFrame, Dataset, np.random.Generator], tuple[pd.DataFrame, list[str]]]
@@ -188,7 +241,7 @@ def _deal_patients(
     with patients in place of single samples.
     """
     names = list(sizes)
-    codes, patients = pd.factorize(rows[PATIENT], sort=True)
+    codes, patients = pd.factorize(_linked_patients(rows), sort=True)
     counts = np.zeros((len(patients), len(LABELS) + 1))
     np.add.at(counts[:, :-1], codes, encode_cells(rows[FINDING_LABELS]))
     counts[:, -1] = np.bincount(codes, minlength=len(patients))

@@ -176,7 +176,7 @@ def _check_members(members: Sequence[_Member]) -> None:
             raise RunError(
                 f"{member.folder} and {first.folder} were trained on different data or splits, so "
                 "one may have seen what the other is tested on. Train them with the same --data, "
-                "--split, --per-class and --seed."
+                "--split, --per-class and --data-seed."
             )
 
 

@@ -117,7 +117,7 @@ def _other(dataset: nih.Dataset, split: str) -> Measured:
         table = table.assign(split=table[IMAGE].map(named).fillna(""))
     if split != EVERY_IMAGE:
         table = _listed(table, dataset, split)
-    store = pixel_store.open_store(list(table["path"]))
+    store = pixel_store.open_store(list(table["path"]), dataset.root)
     rows, bad = with_pixels(table.reset_index(drop=True), store)
     for sentence in bad:
         notice(sentence)

@@ -1,11 +1,10 @@
-"""The run folder: the names of its files; made, refused, described in run.json."""
+"""The run folder: the names of its files; made, held, described in run.json."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,43 +31,6 @@ if sys.platform != "win32":
 
 RUN, HISTORY, CHECKPOINT, LOSS_PLOT = "run.json", "history.csv", "checkpoint.npz", "loss.png"
 PREDICTIONS, VAL_PREDICTIONS = "predictions.csv", "predictions_val.csv"
-
-
-def check_folder(
-    folder: Path, settings: Mapping[str, Any], *, overwrite: bool, resume: bool
-) -> None:
-    """Refuse, before any work is done, a folder that `open_folder` would refuse.
-
-    Raises:
-        RunError: it exists and neither option was given, or it is finished, another run's, or no
-            run folder at all.
-    """
-    if overwrite and resume:
-        raise RunError("--overwrite and --resume exclude each other; give one of them.")
-    if not folder.exists() or not any(folder.iterdir()):
-        return
-    if resume:
-        _check_same_run(folder, settings)
-    elif overwrite:
-        read_run(folder)  # only a run folder is ever deleted
-    else:
-        raise RunError(
-            f"The run folder {folder} exists. Give --resume to go on with it, --overwrite to "
-            "replace it, or --name for another."
-        )
-
-
-def open_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
-    """Make the folder of a run that `check_folder` let pass; `overwrite` empties an old one.
-
-    Raises:
-        RunError: it cannot be made.
-    """
-    if folder.exists() and overwrite:
-        with hold_folder(folder):
-            shutil.rmtree(folder, ignore_errors=True)  # what cannot go makes the next line fail
-    empty = folder.exists() and not any(folder.iterdir())
-    make_folder(folder, exist_ok=resume or empty)
 
 
 @contextmanager
@@ -127,42 +89,6 @@ def make_folder(folder: Path, *, exist_ok: bool = False) -> None:
         ) from error
 
 
-def check_same_data(folder: Path, info: dict[str, Any]) -> None:
-    """Stop a resumed run whose data are not those it was begun on.
-
-    Raises:
-        RunError: what was trained on might now be in the test split.
-    """
-    if not (folder / RUN).exists():
-        return  # stopped before anything was written
-    before = read_run(folder).get("data", {}).get("fingerprint")
-    if before != info["data"]["fingerprint"]:
-        raise RunError(
-            f"The data changed since {folder} was begun, so its split is another one. Bring the "
-            "old data back, or start again with --overwrite."
-        )
-
-
-def _check_same_run(folder: Path, now: Mapping[str, Any]) -> None:
-    if not (folder / RUN).exists():
-        return  # stopped before anything was written
-    before = read_run(folder)
-    if before.get("status") == "done":
-        raise RunError(
-            f"The run {folder} is finished; there is nothing to resume. Give --overwrite to train "
-            "it again, or --name for another."
-        )
-    old = before.get("settings", {})
-    changed = [
-        f"{name} {old.get(name)!r} → {now[name]!r}" for name in now if old.get(name) != now[name]
-    ]
-    if changed:
-        raise RunError(
-            f"The run {folder} was begun with other settings ({', '.join(changed)}). "
-            "Resume it with the same ones, or give --overwrite."
-        )
-
-
 def run_info(settings: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
     """run.json as it stands when training begins."""
     backend = keras.backend.backend()
@@ -180,7 +106,7 @@ def run_info(settings: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
             "not_chosen": prepared.not_chosen,
             "split": settings["split"],
             "split_digest": split_digest(prepared.manifest),
-            "seed": settings["seed"],
+            "seed": settings["data_seed"],
             "sizes": {name: int(sizes[name]) for name in SPLITS},
             "shared_patients": shared_patients(prepared.manifest),
             "base_rates": prepared.base_rates(),

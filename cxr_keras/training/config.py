@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,10 @@ class TrainConfig:
         split_method: "patient", "paper" or "official".
         per_class: images chosen for each label; None, not given, becomes 300, and stays None (every
             image) for the official split.
-        seed: of the choice of images, the split, the weights, dropout and the batches.
-        name: of the run folder; by default <model>-ep<epochs>-lr<lr>.
+        seed: of the weights, dropout and the batches.
+        data_seed: of the choice of images and the split.
+        name: of the run folder; by default <model>-ep<epochs>-lr<lr> and a short word for each of
+            loss, seeds, split method, weights and fine-tuning that is not the default.
         folder: where run folders lie.
         checkpoint_every: epochs between checkpoints; by default as often as costs 5% of the time.
         feature_cache: run the frozen part of a network once per image, not once per epoch; the
@@ -60,6 +63,7 @@ class TrainConfig:
     split_method: SplitMethod = "patient"
     per_class: int | None = None
     seed: int = SEED
+    data_seed: int = SEED
     name: str | None = None
     folder: PathLike = RUNS_FOLDER
     checkpoint_every: int | None = None
@@ -74,6 +78,7 @@ class TrainConfig:
             "folder": as_text(self.folder),
             "lr": real("lr", self.lr),
             "seed": whole("seed", self.seed, at_least=0),
+            "data_seed": whole("data_seed", self.data_seed, at_least=0),
         }
         for name in ("epochs", "batch_size", "per_class", "checkpoint_every", "fine_tune"):
             value = getattr(self, name)
@@ -91,8 +96,7 @@ class TrainConfig:
     @property
     def run_folder(self) -> Path:
         """Where this run's files go."""
-        default = f"{self.model}-ep{self.epochs}-lr{self.lr:g}"
-        return Path(self.folder) / (self.name or default)
+        return Path(self.folder) / (self.name or self._default_name())
 
     def settings(self) -> dict[str, Any]:
         """The values that a resumed run must share, as run.json holds them."""
@@ -101,6 +105,22 @@ class TrainConfig:
             del values[name]
         values["split"] = values.pop("split_method")  # its name in run.json
         return values
+
+    def _default_name(self) -> str:
+        """The network, epochs, learning rate, and what else of these is not the default."""
+        words = {
+            "loss": self.loss,
+            "seed": f"seed{self.seed}",
+            "data_seed": f"dataseed{self.data_seed}",
+            "split_method": self.split_method,
+            "weights": "random" if self.weights == "none" else Path(self.weights or "").stem,
+            "fine_tune": f"ft{self.fine_tune}",
+        }
+        changed = [
+            w for name, w in words.items() if getattr(self, name) != getattr(TrainConfig, name)
+        ]
+        parts = [self.model, f"ep{self.epochs}", f"lr{self.lr:g}", *changed]
+        return re.sub(r"[^\w.-]+", "_", "-".join(parts))
 
 
 # For arguments as Python users pass them: the numbers may be numpy's, and become Python's.

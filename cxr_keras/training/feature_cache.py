@@ -30,7 +30,7 @@ from cxr_keras.utils.arrays import open_rows, row_writer, take_rows
 from cxr_keras.utils.console import notice, progress_bar
 from cxr_keras.utils.files import build_once, cache_folder, cannot_write
 
-VERSION = 2  # of the store's layout and key
+VERSION = 3  # of the store's layout and key
 _FEATURES = "features.npy"
 
 
@@ -71,7 +71,11 @@ def trained_part(network: keras.Model, config: TrainConfig, prepared: Prepared) 
     cut = frozen_output(network, find_spec(config.model)) if config.feature_cache else None
     if cut is not None:
         features = stored_features(keras.Model(network.input, cut), prepared)
-        splits = {name: _with_features(split, features) for name, split in splits.items()}
+        places = {name: prepared.places(name) for name in SPLITS}
+        splits = {
+            name: FeatureSplit(split.rows, features, places[name], split.truth)
+            for name, split in splits.items()
+        }
         source = cut
     return TrainedPart(
         logits=keras.Model(source, network.get_layer(LOGITS).output),
@@ -108,9 +112,9 @@ def frozen_output(network: keras.Model, spec: ModelSpec | None) -> keras.KerasTe
 
 
 def stored_features(frozen: keras.Model, prepared: Prepared) -> np.ndarray:
-    """What the frozen part gives for every image of the pixel store, float32 (N, …), memory-mapped.
+    """What the frozen part gives for every image of the manifest, float32 (N, …), memory-mapped.
 
-    Row i belongs to row i of the pixel store. The rows are computed on first use; a second process
+    Row i belongs to row i of the manifest. The rows are computed on first use; a second process
     that asks for the same waits for the first.
 
     Args:
@@ -121,21 +125,21 @@ def stored_features(frozen: keras.Model, prepared: Prepared) -> np.ndarray:
         CxrError: the cache folder cannot be written, or its disk is full.
     """
     assert prepared.store is not None
-    pixels = prepared.store.pixels
-    shape = (len(pixels), *frozen.output.shape[1:])
+    pixels, rows = prepared.store.pixels, prepared.manifest["row"].to_numpy()
+    shape = (len(rows), *frozen.output.shape[1:])
     folder = cache_folder("features") / _key(frozen, prepared)
     size = 4 * int(np.prod(shape)) / 1e6
 
     def write(temporary: Path) -> None:
         notice(
-            f"Running the frozen part once over {len(pixels):,} images: "
+            f"Running the frozen part once over {len(rows):,} images: "
             f"{size:,.1f} MB of features in {folder} (the store may be deleted at any time)."
         )
-        starts = range(0, len(pixels), BATCH_SIZE)
-        batches = (take_rows(pixels, slice(i, i + BATCH_SIZE))[..., np.newaxis] for i in starts)
+        starts = range(0, len(rows), BATCH_SIZE)
+        batches = (take_rows(pixels, rows[i : i + BATCH_SIZE])[..., np.newaxis] for i in starts)
         with (
             row_writer(temporary / _FEATURES, shape, "float32") as file,
-            progress_bar("Frozen part", len(pixels)) as bar,
+            progress_bar("Frozen part", len(rows)) as bar,
         ):
             for features in forward(frozen, batches):
                 file.write(features.tobytes())
@@ -160,13 +164,8 @@ def _is_fixed(layer: keras.Layer) -> bool:
     return not (trains or by_the_batch or random)
 
 
-def _with_features(split: PreparedSplit, features: np.ndarray) -> FeatureSplit:
-    return FeatureSplit(split.rows, features, split.index, split.truth)
-
-
 def _key(frozen: keras.Model, prepared: Prepared) -> str:
     """A digest of the frozen part's layers and weights, the backend, and the images' pixels."""
-    assert prepared.store is not None
     digest = hashlib.sha256(f"features v{VERSION} {keras.backend.backend()}".encode())
     for layer in frozen.layers:
         config = layer.get_config()
@@ -174,5 +173,5 @@ def _key(frozen: keras.Model, prepared: Prepared) -> str:
         digest.update(repr((type(layer).__name__, config)).encode())
     for weight in frozen.weights:
         digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight.value)).tobytes())
-    digest.update(prepared.store.folder.name.encode())
+    digest.update("".join(prepared.manifest["digest"]).encode())
     return digest.hexdigest()[:20]

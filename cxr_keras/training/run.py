@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from cxr_keras import plots
 from cxr_keras.data.labels import LABELS
 from cxr_keras.data.options import SplitMethod
 from cxr_keras.data.preparation import Prepared, prepare
-from cxr_keras.data.splits import TEST, TRAIN, VAL, describe_sizes, shared_images, shared_patients
+from cxr_keras.data.splits import TEST, TRAIN, VAL, describe_sizes, shared_patients
 from cxr_keras.errors import ModelError
 from cxr_keras.evaluation.evaluation import Evaluation, frame_of, write_own_evaluation
 from cxr_keras.evaluation.predictions import columns_of
@@ -29,14 +30,8 @@ from cxr_keras.models.registry import RANDOM, build_model, get_spec
 from cxr_keras.models.user_built import with_logits
 from cxr_keras.runs import model_file, run_folder
 from cxr_keras.runs.card import Card
-from cxr_keras.runs.run_folder import (
-    check_folder,
-    check_same_data,
-    clear_leftovers,
-    hold_folder,
-    open_folder,
-    run_info,
-)
+from cxr_keras.runs.opening import check_folder, check_same_data, training_folder
+from cxr_keras.runs.run_folder import clear_leftovers, run_info
 from cxr_keras.training.checkpoint import Recorder
 from cxr_keras.training.config import TrainConfig, configure
 from cxr_keras.training.determinism import check_deterministic, deterministic_torch
@@ -83,6 +78,7 @@ def train(
     split_method: SplitMethod = TrainConfig.split_method,
     per_class: Whole | None = TrainConfig.per_class,
     seed: Whole = TrainConfig.seed,
+    data_seed: Whole = TrainConfig.data_seed,
     name: str | None = None,
     folder: PathLike = TrainConfig.folder,
     checkpoint_every: Whole | None = None,
@@ -113,8 +109,11 @@ def train(
             "official" (NIH's lists).
         per_class: images chosen for each label; by default 300, or every image for the official
             split.
-        seed: of the choice of images, the split, the weights, dropout and the batches.
-        name: of the run folder; by default <model>-ep<epochs>-lr<lr>.
+        seed: of the weights, dropout and the batches.
+        data_seed: of the choice of images and the split. Runs of other seeds share a test split.
+        name: of the run folder; by default <model>-ep<epochs>-lr<lr> and a short word for each of
+            loss, seeds, split method, weights and fine-tuning that is not the default, as in
+            resnet18-ep30-lr0.0005-focal-seed7.
         folder: where run folders lie.
         checkpoint_every: epochs between checkpoints; by default as often as costs 5% of the time.
         feature_cache: run the frozen part of a network once per image, not once per epoch.
@@ -124,7 +123,8 @@ def train(
             (see docs/model_file.md), so that no network is measured on what it was trained on.
         callbacks: Keras callbacks, run after this program's own. Their `model` is the part that
             trains, whose outputs are logits.
-        overwrite: replace a run folder of the same name.
+        overwrite: replace a run folder of the same name when this run is done; until then, the
+            new one is written beside it.
         resume: go on with an interrupted run of the same name and settings.
 
     Returns:
@@ -155,6 +155,7 @@ def train(
         split_method=split_method,
         per_class=per_class,
         seed=seed,
+        data_seed=data_seed,
         name=name,
         folder=folder,
         checkpoint_every=checkpoint_every,
@@ -172,15 +173,20 @@ def train(
         config.data,
         per_class=config.per_class,
         split_method=config.split_method,
-        seed=config.seed,
+        seed=config.data_seed,
     )
     _say_sizes(prepared)
-    open_folder(folder, overwrite=overwrite, resume=resume)
-    with hold_folder(folder), deterministic_torch(config.deterministic):
-        return _train(network, config, prepared, callbacks, resume=resume, begun=begun)
+    with (
+        training_folder(folder, overwrite=overwrite, resume=resume) as place,
+        deterministic_torch(config.deterministic),
+    ):
+        run = _train(place, network, config, prepared, callbacks, resume=resume, begun=begun)
+    evaluation = dataclasses.replace(run.evaluation, folder=folder)
+    return dataclasses.replace(run, folder=folder, evaluation=evaluation)
 
 
 def _train(
+    folder: Path,
     network: keras.Model,
     config: TrainConfig,
     prepared: Prepared,
@@ -189,8 +195,7 @@ def _train(
     resume: bool,
     begun: float,
 ) -> Run:
-    """Everything that happens in the run folder."""
-    folder = config.run_folder
+    """Everything that happens in the run folder, or in one that will take its place."""
     clear_leftovers(folder)
     info = run_info(config.settings(), prepared)
     if resume:
@@ -203,7 +208,7 @@ def _train(
     part = trained_part(network, config, prepared)
     fit(part, config, recorder, callbacks, resume=resume)
     seconds = time.time() - trained
-    return _finish(network, part, config, recorder, info, seconds=seconds, begun=begun)
+    return _finish(folder, network, part, config, recorder, info, seconds=seconds, begun=begun)
 
 
 def _build(config: TrainConfig) -> keras.Model:
@@ -237,6 +242,7 @@ def _as_given(model: keras.Model, config: TrainConfig) -> keras.Model:
 
 
 def _finish(
+    folder: Path,
     network: keras.Model,
     part: TrainedPart,
     config: TrainConfig,
@@ -247,7 +253,7 @@ def _finish(
     begun: float,
 ) -> Run:
     """Write the model, the figures and the test split's tables; then drop the checkpoint."""
-    folder, splits = config.run_folder, part.splits
+    splits = part.splits
     val = frame_of(splits[VAL], forward_split(part.probabilities, splits[VAL]))
     limits, sentences = choose_thresholds(*columns_of(val, LABELS), labels=LABELS)
     for sentence in sentences:
@@ -264,7 +270,9 @@ def _finish(
     )
     write_table(val, folder / run_folder.VAL_PREDICTIONS)
     history = recorder.history_frame()
-    figure = plots.loss_figure(history, title=folder.name, loss=config.loss, note=card.notice)
+    figure = plots.loss_figure(
+        history, title=config.run_folder.name, loss=config.loss, note=card.notice
+    )
     plots.save_figure(figure, folder / run_folder.LOSS_PLOT)
     test = splits[TEST]
     tested = frame_of(test, forward_split(part.probabilities, test))
@@ -297,9 +305,6 @@ def _say_sizes(prepared: Prepared) -> None:
     shared = shared_patients(prepared.manifest)
     text = describe_sizes(prepared.manifest)
     notice(f"{len(prepared.manifest):,} images, {prepared.split_method} split: {text}.")
-    twins = shared_images(prepared.manifest)
-    if twins:
-        notice(f"{twins:,} images have copies under other names in another split.")
     if any(shared.values()):
         pairs = ", ".join(f"{number} {pair}" for pair, number in shared.items())
         notice(

@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,27 +83,51 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def build_once(folder: Path, write: Callable[[Path], None], *, waiting: str) -> None:
-    """Make `folder` unless it is there: `write` fills a temporary one that then gets its name.
+@contextmanager
+def hold_lock(folder: Path, *, waiting: str | None) -> Iterator[None]:
+    """Hold the lock of a folder of the cache (a file beside it); a killed process lets go of it.
 
-    Two processes share the work: the second says `waiting` and waits for the first. What a killed
-    one left half-written is removed.
+    Args:
+        folder: what is locked; it need not exist.
+        waiting: what to say before waiting for another process; None not to wait.
+
+    Raises:
+        BlockingIOError: another process holds it, and `waiting` is None.
     """
     import filelock
 
     lock = filelock.FileLock(folder.with_suffix(".lock"))
     try:
         lock.acquire(blocking=False)
-    except filelock.Timeout:
+    except filelock.Timeout as error:
+        if waiting is None:
+            raise BlockingIOError(f"another process holds {lock.lock_file}") from error
         notice(waiting)
         lock.acquire()
     try:
+        yield
+    finally:
+        lock.release()
+
+
+def build_once(folder: Path, write: Callable[[Path], None], *, waiting: str) -> None:
+    """Make `folder` unless it is there: `write` fills a temporary one that then gets its name.
+
+    Two processes share the work: the second says `waiting` and waits for the first. What a killed
+    one left half-written is removed.
+    """
+    with hold_lock(folder, waiting=waiting):
         if not folder.exists():
             remove_leftovers(folder)
             with atomic_folder(folder) as temporary:
                 write(temporary)
-    finally:
-        lock.release()
+        mark_used(folder)
+
+
+def mark_used(folder: Path) -> None:
+    """Make now the time at which a folder of the cache was last used."""
+    with suppress(OSError):  # it may be another user's
+        os.utime(folder)
 
 
 def make_parent(target: Path) -> None:

@@ -145,10 +145,10 @@ def prepare_rate(bench: Bench) -> tuple[float, float]:
 
     images = sorted((bench.data / "images").iterdir())
     decode_rate(images)  # warms the page cache for both
-    open_store(images[:8])  # and imports what a store needs
+    open_store(images[:8], bench.work)  # a store of its own; imports what a store needs
     bare = decode_rate(images)
     begun = time.perf_counter()
-    open_store(images)
+    open_store(images, bench.data)
     return len(images) / (time.perf_counter() - begun), usable_cores() * bare
 
 

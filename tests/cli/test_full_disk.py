@@ -4,9 +4,13 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 from helpers.processes import assert_one_sentence, cxr, killed_when
+
+from cxr_keras.data.images import read_image
+from cxr_keras.data.preparation import prepare
 
 
 @pytest.mark.slow
@@ -27,14 +31,18 @@ def test_a_disk_that_fills_while_saving_leaves_the_old_file_whole(phantoms, tmp_
     assert {p.name for p in file.parent.iterdir() if p.name.endswith(".tmp")} == set()
     again = cxr(*options, "--overwrite", limit=1_000_000, cwd=tmp_path)
     assert_one_sentence(again, "cannot be written (File too large)")
-    assert not file.exists()
+    assert file.read_bytes() == before  # the run that was to be replaced
+    assert [path.name for path in file.parent.parent.iterdir()] == ["r"]
 
 
-def test_a_disk_that_fills_under_the_pixel_store(phantoms, tmp_path):
+def test_a_disk_that_fills_under_the_pixel_store(phantoms, tmp_path, monkeypatch):
     own = tmp_path / "cache"
     result = cxr("prepare", phantoms, limit=500_000, CXR_KERAS_CACHE=str(own))
     assert_one_sentence(result, "The pixel store", "cannot be written", "set $CXR_KERAS_CACHE")
-    assert not [p for p in (own / "pixels").iterdir() if p.is_dir()]
+    monkeypatch.setenv("CXR_KERAS_CACHE", str(own))  # with room again, it goes on where it stopped
+    prepared = prepare(phantoms)
+    for _, row in prepared.manifest.iterrows():
+        np.testing.assert_array_equal(prepared.store.pixels[row["row"]], read_image(row["path"]))
 
 
 def test_a_disk_that_fills_under_the_phantoms(tmp_path):

@@ -52,7 +52,7 @@ def test_ctrl_c_ends_at_once_with_130_and_keeps_what_was_done(run, phantoms, tmp
         while not process.stderr.readline().startswith("epoch 2/"):
             assert process.poll() is None
     elif job == "prepare":
-        wait_until(lambda: list(own.glob("pixels/.*.tmp/pixels.npy")), process)
+        wait_until(lambda: list(own.glob("pixels/*/pixels.raw")), process)
     else:
         wait_until(lambda: count_lines(tmp_path.glob(".f.csv.*")) > 20, process)
     process.send_signal(signal.SIGINT)

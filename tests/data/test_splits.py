@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cxr_keras.data.labels import LABELS
 from cxr_keras.data.readers.nih import read_dataset
 from cxr_keras.data.selection import choose_images
-from cxr_keras.data.splits import label_counts, shared_patients, split_images
+from cxr_keras.data.splits import label_counts, shared_images, shared_patients, split_images
 from cxr_keras.errors import DataError
 
 
@@ -123,3 +123,88 @@ def test_errors_say_what_to_do():
         choose_images(table, per_class=0, seed=0)
     with pytest.raises(DataError, match="without an image"):
         split_images(chosen.head(1), dataset_of(table), method="paper", seed=0)
+
+
+def with_copies(table, copies):
+    """`table` with digests: image i has the pixels of image copies[i], else its own."""
+    return table.assign(digest=[f"pixels {copies.get(i, i)}" for i in range(len(table))])
+
+
+def splits_of(split):
+    return split.set_index("Image Index")["split"].to_dict()
+
+
+@pytest.mark.parametrize("method", ["paper", "patient", "official"])
+@settings(max_examples=15, deadline=None)
+@given(
+    table=tables,
+    pairs=st.lists(st.tuples(st.integers(0, 79), st.integers(0, 79)), max_size=4),
+    seed=st.integers(0, 9),
+)
+def test_copies_are_never_in_two_splits(method, table, pairs, seed):
+    chosen = choose_images(table, seed=seed)
+    names = chosen["Image Index"].tolist()
+    patients = chosen["Patient ID"].astype(int)
+    in_test = set(chosen.loc[patients % 3 == 0, "Image Index"])
+    dataset = dataset_of(table, test=in_test, train_val=set(names) - in_test)
+    copies = {a % len(names): b % len(names) for a, b in pairs}
+    copied = with_copies(chosen, {a: b for a, b in copies.items() if b not in copies})
+    try:
+        split, notices = split_images(copied, dataset, method=method, seed=seed)
+    except DataError as error:
+        if "without an image" not in str(error):
+            raise
+        return  # too few patients that share nothing to fill three splits
+    assert shared_images(split) == 0
+    count = len(copied) - copied["digest"].nunique()
+    assert any(f"{count} images are copies" in n for n in notices) == bool(count)
+    if method == "patient":
+        assert set(shared_patients(split).values()) == {0}
+    if method != "official":
+        assert sorted(split["Image Index"]) == sorted(names)
+    else:
+        tested = set(split.loc[split["split"] == "test", "Image Index"])
+        assert tested == in_test  # NIH's test list stays whole
+        gone = copied[~copied["Image Index"].isin(split["Image Index"])]
+        test_pixels = set(copied.loc[copied["Image Index"].isin(in_test), "digest"])
+        assert set(gone["digest"]) <= test_pixels
+        assert not set(split.loc[split["split"] != "test", "digest"]) & test_pixels
+
+
+@pytest.mark.parametrize("method", ["paper", "patient", "official"])
+def test_without_copies_the_split_is_what_it_was(method):
+    table = table_of(["Mass", "Edema"] * 30, [i // 2 for i in range(60)])
+    names = table["Image Index"].tolist()
+    dataset = dataset_of(table, train_val=names[:44], test=names[44:])
+    chosen = choose_images(table, seed=0)
+    plain, _ = split_images(chosen, dataset, method=method, seed=5)
+    digests, notices = split_images(with_copies(chosen, {}), dataset, method=method, seed=5)
+    assert splits_of(plain) == splits_of(digests)
+    assert not notices
+
+
+def test_with_the_paper_split_only_copies_move():
+    chosen = choose_images(table_of(["Mass"] * 60), seed=0)
+    before, _ = split_images(chosen, dataset_of(chosen), method="paper", seed=5)
+    names = before["Image Index"].tolist()
+    place = {
+        s: names.index(before.loc[before["split"] == s, "Image Index"].iloc[-1])
+        for s in ("train", "val", "test")
+    }
+    copied = with_copies(chosen, dict.fromkeys(sorted(place.values())[1:], min(place.values())))
+    after, notices = split_images(copied, dataset_of(chosen), method="paper", seed=5)
+    moved = {n for n, s in splits_of(after).items() if splits_of(before)[n] != s}
+    assert moved == {names[i] for i in sorted(place.values())[1:]}
+    assert "2 images are copies of others under other names: 2 of them moved" in notices[0]
+
+
+def test_patients_who_share_an_image_are_in_one_split():
+    """A copy under another patient's name drags along that patient's other images."""
+    table = table_of(["Mass"] * 60, [i // 3 for i in range(60)])
+    for seed in range(5):
+        copied = with_copies(choose_images(table, seed=0), {3: 0, 59: 4})  # patients 0-1, 1-19
+        split, notices = split_images(copied, dataset_of(table), method="patient", seed=seed)
+        linked = split[split["Patient ID"].isin(["0", "1", "19"])]
+        assert len(linked) == 9
+        assert linked["split"].nunique() == 1
+        assert "2 images are copies of others" in notices[0]

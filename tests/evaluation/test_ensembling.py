@@ -107,7 +107,7 @@ def test_what_cannot_be_averaged_is_refused(run, second, phantoms, tiny_model, t
         ensemble([run.folder, run.folder], name="x", folder=tmp_path)
     with pytest.raises(CxrError, match=r"cannot join an ensemble: it lacks predictions_val\.csv"):
         ensemble([run.folder, phantoms], name="x", folder=tmp_path)
-    other = train(tiny_model, phantoms, epochs=1, seed=3, folder=str(tmp_path), name="other")
+    other = train(tiny_model, phantoms, epochs=1, data_seed=3, folder=str(tmp_path), name="other")
     with pytest.raises(CxrError, match="trained on different data or splits"):
         ensemble([run.folder, other.folder], name="x", folder=tmp_path)
     assert not (tmp_path / "x").exists()

@@ -84,7 +84,9 @@ def test_the_same_seed_gives_the_same_history_and_weights(run, phantoms, tiny_mo
 
 def test_an_existing_run_folder_is_refused_unless_told(run, phantoms, tiny_model):
     options = {"epochs": 3, "lr": 0.002, "folder": str(run.folder.parent)}
-    with pytest.raises(RunError, match="--resume to go on with it, --overwrite"):
+    with pytest.raises(
+        RunError, match=r"exists, with these settings\. Give --overwrite to replace it, or --name"
+    ):
         train(tiny_model, phantoms, **options)
     with pytest.raises(RunError, match="is finished"):
         train(tiny_model, phantoms, resume=True, **options)

@@ -30,7 +30,7 @@ from cxr_keras.utils.files import (
 from cxr_keras.utils.threads import threaded_map
 
 VERSION = 1  # of the drawings: raise it when any pixel changes
-MARKER = "PHANTOMS.txt"
+FOLDER, MARKER = "phantoms", "PHANTOMS.txt"
 NOTICE = "These are phantoms (synthetic drawings): results on them say nothing about patients."
 
 # How many findings a phantom has: normal phantoms, single and several findings.
@@ -161,8 +161,7 @@ def write_phantoms(
 
 def default_phantoms() -> Path:
     """The default phantoms in the user's cache, drawn on first use."""
-    key = f"v{VERSION}-{PHANTOM_COUNT}-seed{PHANTOM_SEED}"
-    folder = cache_folder("phantoms") / key
+    folder = cache_folder(FOLDER) / default_name()
 
     def write(temporary: Path) -> None:
         notice(f"Drawing {PHANTOM_COUNT} phantom radiographs into {folder} (once).")
@@ -174,6 +173,11 @@ def default_phantoms() -> Path:
     except OSError as error:
         raise DataError(cannot_write(folder, error)) from error
     return folder
+
+
+def default_name() -> str:
+    """Of the default phantoms' folder: what decides their pixels."""
+    return f"v{VERSION}-{PHANTOM_COUNT}-seed{PHANTOM_SEED}"
 
 
 def is_phantom_folder(folder: Path) -> bool:
