@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,17 +121,16 @@ def resolve_data(data: PathLike | None) -> Path:
     return folder
 
 
-def recorded_folder(about: Mapping[str, Any]) -> Path | None:
-    """The data folder that a run was trained on; None if it does not say.
-
-    Built-in phantoms that are gone, as when the cache was cleared, are drawn again: the same.
+def drawn_again(root: Path, *, phantoms: bool) -> Path:
+    """`root`; or where it was the built-in phantoms and the cache was cleared, they, drawn again.
 
     Args:
-        about: the "data" of a run's card or run.json.
+        root: the data folder of a run.
+        phantoms: whether it held phantoms.
     """
-    root = Path(about["root"]) if about.get("root") else None
-    gone = root is None or (not root.exists() and root.name == phantom.default_name())
-    return phantom.default_phantoms() if about.get("phantoms") and gone else root
+    if phantoms and root.name == phantom.default_name() and not root.exists():
+        return phantom.default_phantoms()
+    return root
 
 
 def prepare(

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import keras
 
 from cxr_keras import __version__
 from cxr_keras.data import phantom
-from cxr_keras.data.preparation import Prepared
+from cxr_keras.data.preparation import Prepared, drawn_again
 from cxr_keras.data.splits import SPLITS, shared_patients, split_digest
 from cxr_keras.errors import DataError, RunError
 from cxr_keras.runs.card import Card
@@ -130,21 +130,23 @@ def results_folder(file: Path) -> Path:
     return file.parent if in_run else file.with_suffix("")
 
 
-def data_folder(file: Path, card: Card) -> str | None:
+def data_folder(file: Path, card: Card) -> Path | None:
     """The folder of the data that a network was trained on; None for a file without a card.
 
-    The file holds the folder's name only; run.json beside a run's model.keras holds its path.
+    The file holds the folder's name only (an older one its path); run.json beside a run's
+    model.keras holds its path. Built-in phantoms that are gone from the cache are drawn again.
 
     Raises:
         DataError: the path is not known here.
     """
-    root: str | None = card.data.get("root")
-    if root is None or PurePath(root).is_absolute():  # a file written before holds the path
-        return root
-    if file.name == MODEL and (file.parent / RUN).exists():
-        found: str | None = read_run(file.parent).get("data", {}).get("root")
-        if found:
-            return found
+    root = card.data.get("root")
+    if root is None:
+        return None
+    if not Path(root).is_absolute() and file.name == MODEL and (file.parent / RUN).exists():
+        root = read_run(file.parent).get("data", {}).get("root", root)
+    folder = drawn_again(Path(root), phantoms=bool(card.data.get("phantoms")))
+    if folder.is_absolute():
+        return folder
     raise DataError(
         f"{file} was trained on {root}, and does not say where that folder is; run.json beside a "
         "run's model.keras does. Name the folder with --data."

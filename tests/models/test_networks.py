@@ -175,7 +175,7 @@ def test_one_training_step_lowers_the_loss(network):
 
 
 def test_every_network_is_counted_here():
-    names = {spec.name for spec in list_models()} - {"tiny_test_net"}
+    names = {spec.name for spec in list_models() if not spec.name.endswith("_test_net")}
     assert names == set(WEIGHT_LAYERS) == set(FEATURES)
 
 

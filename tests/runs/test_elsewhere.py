@@ -10,7 +10,7 @@ import pytest
 
 from cxr_keras import calibrate, ensemble, evaluate, predict, train
 from cxr_keras.data.labels import LABELS
-from cxr_keras.data.preparation import prepare, recorded_folder, resolve_data
+from cxr_keras.data.preparation import drawn_again, prepare, resolve_data
 from cxr_keras.data.readers.nih import read_label_table
 from cxr_keras.runs import run_folder
 
@@ -57,19 +57,17 @@ def few_phantoms(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def test_a_card_that_names_built_in_phantoms_finds_them_anew(few_phantoms, tmp_path, monkeypatch):
+def test_built_in_phantoms_are_found_or_drawn_the_same(few_phantoms, tmp_path, monkeypatch):
     monkeypatch.setattr("cxr_keras.data.phantom.PHANTOM_COUNT", 1)
     first = resolve_data(None)
     drawn = {path.name: path.read_bytes() for path in first.rglob("*") if path.is_file()}
-    about = {"root": str(first), "phantoms": True}
-    assert recorded_folder(about) == first
+    assert drawn_again(first, phantoms=True) == first
     shutil.rmtree(few_phantoms)
-    again = recorded_folder(about)
+    assert drawn_again(first, phantoms=False) == first  # somebody's folder that is called so
+    again = drawn_again(first, phantoms=True)
     assert {path.name: path.read_bytes() for path in again.rglob("*") if path.is_file()} == drawn
-    assert recorded_folder({"phantoms": True}) == again
-    for gone in ({"root": str(tmp_path / "mine"), "phantoms": True}, {"root": "/x/v1-1-seed7"}):
-        assert recorded_folder(gone) == Path(gone["root"])  # nobody's else to draw
-    assert recorded_folder({}) is None
+    assert drawn_again(Path(first.name), phantoms=True) == again  # a model file names no path
+    assert drawn_again(tmp_path / "mine", phantoms=True) == tmp_path / "mine"  # not ours to draw
 
 
 @pytest.mark.slow
