@@ -34,7 +34,7 @@ def main() -> None:
     top = max(row.probabilities, key=lambda label: row.probabilities[label])
     pixels = read_image(arguments.image)
     heat = grad_cam(load_model(arguments.run), pixels, [card.labels.index(top)])[0]
-    figure = Figure(figsize=(10, 3.7))
+    figure = Figure(figsize=(10, 3.5), layout="constrained")
     image, overlay, bars = figure.subplots(1, 3, width_ratios=(1, 1, 0.95))
     for axes, title in ((image, "phantom (synthetic drawing)"), (overlay, f"heat map: {top}")):
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
@@ -43,7 +43,6 @@ def main() -> None:
     overlay.imshow(heat, cmap="inferno", alpha=0.55 * heat, vmin=0, vmax=1)
     overlay.contour(heat, levels=[0.5], colors="white", linewidths=1.2)  # for print in grey
     draw_bars(bars, row.probabilities, dict(zip(card.labels, card.thresholds, strict=True)))
-    figure.tight_layout(w_pad=0.8)
     save_figure(figure, arguments.out)
 
 
@@ -62,7 +61,7 @@ def draw_bars(axes: Axes, probabilities: dict[str, float], thresholds: dict[str,
         text.set_fontweight("bold" if yes else "normal")
     axes.set(xlim=(0, 1), ylim=(-0.6, len(labels) - 0.4))
     axes.tick_params(axis="x", labelsize=8)
-    axes.set_title("probability ( | threshold; dark: reached)", fontsize=10)
+    axes.set_title("probability ( | threshold; dark: reached)", fontsize=9)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 
