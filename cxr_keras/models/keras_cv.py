@@ -35,8 +35,15 @@ def _lay_into(
 ) -> keras.KerasTensor:
     """Run a backbone's layers on `x` one by one, then pool: (N, 224, 224, 3) → (N, D)."""
     backbone = make(load_keras_cv(name).models)
-    laid = keras.models.clone_model(backbone, input_tensors=x)  # new layers, in our graph alone
-    return keras.layers.GlobalAveragePooling2D(name="pool")(laid.output)
+    outputs = [x]
+
+    def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> keras.KerasTensor:
+        outputs.append(layer(*args, **kwargs))
+        return outputs[-1]
+
+    # New layers, called on `x` first; the model that comes of it has an input of its own
+    keras.models.clone_model(backbone, input_tensors=x, call_function=call)
+    return keras.layers.GlobalAveragePooling2D(name="pool")(outputs[-1])
 
 
 def _resnet(models: Any, blocks: list[int], block_type: str) -> keras.Model:

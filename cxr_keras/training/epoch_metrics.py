@@ -36,11 +36,9 @@ class EpochMetrics(keras.metrics.Metric):
         probability = ops.nan_to_num(ops.sigmoid(ops.cast(y_pred, "float32")))
         # bin k holds k/BINS < p ≤ (k+1)/BINS: an edge is not above itself
         bins = ops.cast(ops.clip(ops.ceil(probability * BINS) - 1, 0, BINS - 1), "int32")
-        # One-hot rather than `bincount`, whose shape JAX cannot know before it has the values
-        hot = ops.equal(bins[..., None], ops.arange(BINS, dtype="int32"))
-        hot = ops.cast(hot, "float32")
-        positive = ops.sum(hot * ops.cast(y_true, "float32")[..., None], axis=0)
-        self._counts.assign_add(ops.stack([ops.sum(hot, axis=0) - positive, positive]))
+        place = ops.cast(y_true, "int32") * self.labels + ops.arange(self.labels, dtype="int32")
+        counts = _count(ops.reshape(place * BINS + bins, (-1,)), 2 * self.labels * BINS)
+        self._counts.assign_add(ops.cast(ops.reshape(counts, self._counts.shape), "float32"))
 
     def result(self) -> dict[str, Any]:
         """The three measures so far, as 0-dimensional tensors."""
@@ -62,3 +60,12 @@ class EpochMetrics(keras.metrics.Metric):
             "recall": ops.divide_no_nan(hits, ops.sum(positives)),
             "auc": ops.mean(ops.sum(width * height, axis=1)),
         }
+
+
+def _count(places: Any, size: int) -> Any:
+    """How often each number below `size` is among `places`; both functions count, exactly."""
+    if keras.backend.backend() == "torch":
+        return keras.ops.bincount(places, minlength=size)
+    # What JAX and TensorFlow compile must know its shape before its values
+    ones = keras.ops.ones_like(places)
+    return keras.ops.segment_sum(ones, places, num_segments=size)
