@@ -66,6 +66,7 @@ def test_every_network_trains(name, few, tmp_path):
     np.testing.assert_allclose(probabilities(again.predictions), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "loss", ["bce", *(pytest.param(n, marks=pytest.mark.slow) for n in LOSSES if n != "bce")]
 )
@@ -91,6 +92,7 @@ def test_pretrained_networks_train_frozen_and_fine_tuned(
     )
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_calibrated_averaged_and_used(few, tiny_model, tmp_path):
     runs = [
         train(tiny_model, few, epochs=2, lr=lr, name=f"at{lr}", folder=tmp_path).folder
@@ -136,6 +138,7 @@ def test_a_heat_map_is_the_gradient_times_the_features(run, phantoms):
     assert np.corrcoef(middles.ravel(), small.ravel())[0, 1] > 0.97
 
 
+@pytest.mark.slow
 def test_deterministic_is_torchs_alone(few, tiny_model, tmp_path):
     options = {"epochs": 1, "folder": tmp_path, "deterministic": True}
     if BACKEND == "torch":

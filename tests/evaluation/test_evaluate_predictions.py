@@ -25,6 +25,7 @@ def test_predictions_alone_give_the_same_tables(run, phantoms, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_any_labels_in_any_order_and_spelling(run, phantoms, tmp_path):
     whole = evaluate_predictions(
         run.folder / "predictions.csv", phantoms / TABLE, out=tmp_path / "whole"

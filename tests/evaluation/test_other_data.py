@@ -51,6 +51,7 @@ def test_every_image_of_other_data_is_measured(copy, other, capsys):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_split_of_other_data_is_one_that_its_folder_names(copy, other, tmp_path):
     for split in ("test", "train_val"):
         result = evaluate(copy, other, split=split, resamples=0)
@@ -80,6 +81,7 @@ def test_training_data_that_moved_are_still_the_networks_own(copy, run, phantoms
         evaluate(copy, moved, split="train_val")
 
 
+@pytest.mark.slow
 def test_other_data_without_lists_measure_a_network_of_the_official_split(
     tiny_model, phantoms, other, tmp_path
 ):
@@ -97,6 +99,7 @@ def test_other_data_without_lists_measure_a_network_of_the_official_split(
     assert set(again.predictions["Image Index"]) == tests
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_training_images_beside_others_is_refused(copy, phantoms, tmp_path):
     mixed = shutil.copytree(phantoms, tmp_path / "mixed")
     next(iter(sorted((mixed / "images").iterdir()))).unlink()
@@ -127,6 +130,7 @@ def test_images_that_are_no_phantoms_are_not_called_so(copy, run, make_folder):
     assert "was trained on phantoms" in result.notice
 
 
+@pytest.mark.slow
 def test_unreadable_images_of_other_data_are_counted_once(copy, make_folder, capsys):
     folder = make_folder([(f"{i:02d}.png", "Mass|Edema", i) for i in range(30)])
     (folder / "images" / "07.png").write_bytes(b"junk")
@@ -157,6 +161,7 @@ def balanced(copy, **data):
     replace_card(copy / "model.keras", dataclasses.replace(card, data=card.data | data))
 
 
+@pytest.mark.slow
 def test_artificial_prevalence_is_said_where_the_choice_was_balanced(copy, run, other):
     sentence = "at most 7 for each label, and then split, so their prevalence is artificial"
     assert "artificial" not in run.evaluation.notice

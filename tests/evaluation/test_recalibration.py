@@ -123,6 +123,7 @@ def test_the_heat_map_of_a_calibrated_file_is_that_of_the_network(many_copy, man
     np.testing.assert_array_equal(grad_cam(load_model(many_copy), image, [0, 7]), before)
 
 
+@pytest.mark.slow
 def test_a_file_written_before_the_scaling_was_in_the_graph(many_copy, many_labels, tmp_path):
     """Its card scales its outputs, names its data by their path, and lists plain digests."""
     raw = probabilities(many_copy)

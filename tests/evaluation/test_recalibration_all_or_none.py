@@ -12,6 +12,7 @@ from cxr_keras import calibrate
 from cxr_keras.runs import model_file
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_late_leaves_the_old_run_whole(many_copy):
     """Network and tables are written, the predictions of the validation split are not."""
     before = content(many_copy)

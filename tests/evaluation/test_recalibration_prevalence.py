@@ -21,6 +21,7 @@ def odds(p):
     return p / (1 - p)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [pytest.param("none", marks=pytest.mark.slow), "platt"])
 def test_probabilities_move_by_the_odds_of_the_prevalence(
     many_copy, many_labels, tmp_path, method, capsys

@@ -26,7 +26,7 @@ NAMES = [spec.name for spec in list_models() if spec.name != "tiny_test_net"]
 if importlib.util.find_spec("keras_cv") is None:  # .ci/run has an environment with it
     NAMES = [name for name in NAMES if not name.startswith("kerascv")]
 SLOW = pytest.mark.slow
-TOO_SLOW = ("densenet121", "vgg16", "vgg19")
+TOO_SLOW = ("alexnet", "resnet18", "densenet121", "vgg16", "vgg19")
 COUNTED = (keras.layers.Conv2D, keras.layers.Dense)
 
 # Weight layers as the names and the report count them; ResNets leave out their skips' 1×1

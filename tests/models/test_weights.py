@@ -175,6 +175,7 @@ def test_from_file_to_probabilities_as_pytorch(tmp_path, resnet18_file):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_old_densenet_names_are_understood(tmp_path):
     new = torchvision_nets.original("densenet121").state_dict()
     old = {

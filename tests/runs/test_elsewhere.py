@@ -23,6 +23,7 @@ def assert_same_predictions(evaluation, folder):
     np.testing.assert_allclose(evaluation.predictions[COLUMNS], before[COLUMNS], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_folder_that_was_moved_works(run, phantoms, tiny_model, tmp_path, monkeypatch):
     """By a relative path, from inside it, and from elsewhere."""
     other = train(tiny_model, phantoms, epochs=1, seed=3, folder=str(tmp_path / "before"))
@@ -84,6 +85,7 @@ def test_built_in_phantoms_that_are_gone_are_drawn_again(few_phantoms, tiny_mode
     calibrate(run.folder, resamples=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method", ["patient", *(pytest.param(m, marks=pytest.mark.slow) for m in ("paper", "official"))]
 )

@@ -92,6 +92,7 @@ def test_a_training_that_fails_at_once_leaves_nothing_but_the_old_run(old, phant
     assert [path.name for path in folder.parent.iterdir()] == ["old"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "between", "after"])
 def test_killed_during_the_exchange_the_next_training_finishes_it(
     old, run, phantoms, tiny_model, moment
@@ -161,6 +162,7 @@ def test_a_folder_that_is_no_run_folder_stays_untouched(phantoms, tiny_model, tm
     assert set(contents(tmp_path / "mine")) == {"notes.txt"}
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_at_its_first_file_is_resumed(phantoms, tiny_model, tmp_path):
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / ".run.json.abcd.tmp").write_text("{")
@@ -215,6 +217,7 @@ def seeds(run, phantoms, tiny_model, tmp_path_factory):
     return run, train(tiny_model, phantoms, epochs=3, lr=0.002, seed=7, folder=folder)
 
 
+@pytest.mark.slow
 def test_runs_of_several_seeds_share_the_data_and_differ_in_weights(seeds):
     first, second = seeds
     assert first.info["data"] == second.info["data"]
@@ -224,6 +227,7 @@ def test_runs_of_several_seeds_share_the_data_and_differ_in_weights(seeds):
     assert not first.history["loss"].equals(second.history["loss"])
 
 
+@pytest.mark.slow
 def test_runs_of_several_seeds_are_an_ensemble_and_are_compared(seeds, tmp_path):
     folders = [one.folder for one in seeds]
     both = ensemble(folders, name="both", folder=tmp_path, resamples=0)
@@ -232,6 +236,7 @@ def test_runs_of_several_seeds_are_an_ensemble_and_are_compared(seeds, tmp_path)
     assert table["auroc_difference"].notna().any()
 
 
+@pytest.mark.slow
 def test_another_data_seed_is_another_split(run, phantoms, tiny_model, tmp_path):
     other = train(tiny_model, phantoms, epochs=1, data_seed=7, folder=str(tmp_path))
     assert other.info["data"]["split_digest"] != run.info["data"]["split_digest"]

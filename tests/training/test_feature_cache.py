@@ -41,6 +41,7 @@ def assert_same_result(a, b):
         np.testing.assert_allclose(numbers(first.value), numbers(second.value), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fine_tune", [None, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_result_is_that_of_the_uncached_run(resnet_weights, phantoms, tmp_path, fine_tune):
     options = {
@@ -83,6 +84,7 @@ def dropout_net(tmp_path_factory):
     return "dropout_net", tmp_path / "small.pth"
 
 
+@pytest.mark.slow
 def test_a_network_with_dropout_trains_as_in_the_plain_run(dropout_net, phantoms, tmp_path):
     name, weights = dropout_net
     options = {"epochs": 2, "per_class": 3, "lr": 1e-2, "weights": weights}

@@ -136,9 +136,8 @@ def whole(phantoms, tmp_path_factory):
         yield folder / "tiny_test_net-ep12-lr0.002"
 
 
-@pytest.mark.parametrize(
-    "how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_run_resumes_to_the_same_history_and_weights(phantoms, whole, tmp_path, how):
     command = [sys.executable, "-c", script(phantoms, tmp_path)]
     quiet = subprocess.DEVNULL
@@ -162,6 +161,7 @@ def test_a_stopped_run_resumes_to_the_same_history_and_weights(phantoms, whole, 
     assert all(name.endswith(".tmp") for name in leftovers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "precision", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)]
 )

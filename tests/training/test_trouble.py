@@ -89,6 +89,7 @@ def test_what_cannot_start_overwrites_nothing(tiny_model, phantoms, tmp_path):
     train(tiny_model, phantoms, epochs=1, folder=str(tmp_path), name="empty")
 
 
+@pytest.mark.slow
 def test_resuming_on_other_data_is_refused(tiny_model, make_folder, tmp_path):
     """Else an image that was trained on could lie in the test split of the resumed run."""
     rows = [(f"{i:02d}.png", "Mass", i) for i in range(20)]
@@ -115,6 +116,7 @@ def test_data_too_few_to_train_on_are_a_sentence(make_folder, tiny_model, tmp_pa
         train(tiny_model, folder, epochs=1, folder=str(tmp_path / "runs"))
 
 
+@pytest.mark.slow
 def test_one_class_no_positives_and_a_batch_larger_than_the_set(
     make_folder, tiny_model, tmp_path, capsys
 ):
