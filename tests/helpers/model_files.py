@@ -5,18 +5,22 @@ import zipfile
 from pathlib import Path
 
 
-def rewrite(file, members):
-    """Give the members of a `.keras` file (or run folder) other content; None leaves one out."""
-    file = Path(file) / "model.keras" if Path(file).is_dir() else Path(file)
-    copy = file.with_name("rewritten.keras")
-    with zipfile.ZipFile(file) as old, zipfile.ZipFile(copy, "w") as new:
+def rebuilt(source, target, members):
+    """A copy of a `.keras` file, its members given other content; None leaves one out."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for name in old.namelist():
             if name not in members:
                 new.writestr(name, old.read(name))
         for name, content in members.items():
             if content is not None:
                 new.writestr(name, content)
-    copy.replace(file)
+    return target
+
+
+def rewrite(file, members):
+    """`rebuilt` of a `.keras` file (or run folder) in its own place."""
+    file = Path(file) / "model.keras" if Path(file).is_dir() else Path(file)
+    rebuilt(file, file.with_name("rewritten.keras"), members).replace(file)
 
 
 def replace_card(file, card):

@@ -7,21 +7,10 @@ import zipfile
 
 import numpy as np
 import pytest
+from helpers.model_files import rebuilt
 
 from cxr_keras import predict
 from cxr_keras.errors import ModelError
-
-
-def rebuilt(source, target, **members):
-    """A copy of a `.keras` file with members replaced by text (None leaves one out)."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
-        for name in old.namelist():
-            if name not in members:
-                new.writestr(name, old.read(name))
-        for name, content in members.items():
-            if content is not None:
-                new.writestr(name, content)
-    return target
 
 
 def lambda_model(path):
@@ -46,7 +35,7 @@ def custom_layer_model(run, path):
         config = archive.read("config.json").decode()
     config = config.replace('"class_name": "ReLU"', '"class_name": "Evil"', 1)
     config = config.replace('"module": "keras.layers"', '"module": "os"')
-    rebuilt(run.folder / "model.keras", path, **{"config.json": config})
+    rebuilt(run.folder / "model.keras", path, {"config.json": config})
 
 
 def card_of(run, **changes):
@@ -66,9 +55,9 @@ class Runs:
 
 def pickled_weights(run, path):
     values = io.BytesIO()
-    np.savez(values, **{"layers/conv1": np.array([Runs(f"{path}.ran")], dtype=object)})
+    np.savez(values, {"layers/conv1": np.array([Runs(f"{path}.ran")], dtype=object)})
     members = {"model.weights.h5": None, "model.weights.npz": values.getvalue()}
-    rebuilt(run.folder / "model.keras", path, **members)
+    rebuilt(run.folder / "model.keras", path, members)
 
 
 BAD_MODELS = {
@@ -90,7 +79,7 @@ BAD_MODELS = {
         lambda run, path: rebuilt(
             run.folder / "model.keras",
             path,
-            **{"card.json": card_of(run, format="cxr-keras card 9")},
+            {"card.json": card_of(run, format="cxr-keras card 9")},
         ),
         "a newer cxr-keras may have written it",
     ),
@@ -98,25 +87,25 @@ BAD_MODELS = {
         lambda run, path: rebuilt(
             run.folder / "model.keras",
             path,
-            **{"card.json": card_of(run, labels=["Mass", "Edema"], thresholds=[0.5, 0.5])},
+            {"card.json": card_of(run, labels=["Mass", "Edema"], thresholds=[0.5, 0.5])},
         ),
         "gives 15 outputs; expected (N, 256, 256, 1) and 2",
     ),
     "with a card of nonsense": (
-        lambda run, path: rebuilt(run.folder / "model.keras", path, **{"card.json": "[1]"}),
+        lambda run, path: rebuilt(run.folder / "model.keras", path, {"card.json": "[1]"}),
         "holds a card that cannot be read",
     ),
     "with a card of other diseases": (
         lambda run, path: rebuilt(
             run.folder / "model.keras",
             path,
-            **{"card.json": card_of(run, labels=["Cold", "Flu"], thresholds=[0.5, 0.5])},
+            {"card.json": card_of(run, labels=["Cold", "Flu"], thresholds=[0.5, 0.5])},
         ),
         "its labels are not those of ChestX-ray14",
     ),
     "with a card of thresholds beyond 1": (
         lambda run, path: rebuilt(
-            run.folder / "model.keras", path, **{"card.json": card_of(run, thresholds=[1.5] * 15)}
+            run.folder / "model.keras", path, {"card.json": card_of(run, thresholds=[1.5] * 15)}
         ),
         "its thresholds are not numbers in 0…1",
     ),
@@ -124,7 +113,7 @@ BAD_MODELS = {
         lambda run, path: rebuilt(
             run.folder / "model.keras",
             path,
-            **{
+            {
                 "card.json": card_of(
                     run, scaling={"method": "platt", "slope": [-1.0] * 15, "shift": [0.0] * 15}
                 )
@@ -134,7 +123,7 @@ BAD_MODELS = {
     ),
     "with a card of other thresholds": (
         lambda run, path: rebuilt(
-            run.folder / "model.keras", path, **{"card.json": card_of(run, thresholds=[0.5])}
+            run.folder / "model.keras", path, {"card.json": card_of(run, thresholds=[0.5])}
         ),
         "has not one threshold a label",
     ),
