@@ -85,7 +85,7 @@ def test_train_on_real_images(run_cli, sample, tmp_path):
     assert trained.returncode == 0, trained.stderr
     assert "111,880 of 112,120 images" in trained.stderr
     assert "phantom" not in trained.stdout
-    name = "alexnet_custom-ep1-lr0.0005-nih-sample-pc3"
+    name = "alexnet_custom-ep1-lr0.0005"
     assert (tmp_path / "saved_models" / name / "model.keras").is_file()
 
 
