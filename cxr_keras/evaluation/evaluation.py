@@ -14,7 +14,6 @@ from cxr_keras.data.labels import LABELS, encode_cells
 from cxr_keras.data.preparation import Prepared, PreparedSplit, prepare
 from cxr_keras.data.readers import nih
 from cxr_keras.data.readers.nih import AGE, GENDER, IMAGE, PATIENT, VIEW
-from cxr_keras.data.selection import artificial_prevalence
 from cxr_keras.data.splits import TEST, VAL
 from cxr_keras.errors import DataError
 from cxr_keras.evaluation.measured import Measured, images_of, own_images
@@ -114,7 +113,7 @@ def evaluate(
     _say_tuned_on(file, measured)
     predictions = frame_of(chosen, forward_split(model, chosen), card.labels)
     folder = Path(out) if out else run_folder.results_folder(file) / _name(measured, thresholds)
-    sentences = [_phantom_sentence(card, measured), artificial_prevalence(card.data)]
+    sentences = [_phantom_sentence(card, measured), card.prevalence_notice]
     result = write_evaluation(
         predictions,
         folder,
@@ -242,7 +241,7 @@ def write_own_evaluation(
         thresholds=thresholds_of(card, CALIBRATED),
         base_rates=card.data.get("base_rates"),
         resamples=resamples,
-        sentence="\n".join(filter(None, [card.notice, artificial_prevalence(card.data)])),
+        sentence="\n".join(filter(None, [card.notice, card.prevalence_notice])),
     )
 
 

@@ -17,7 +17,6 @@ import numpy as np
 
 from cxr_keras.data.images import find_image_files, read_image
 from cxr_keras.data.labels import NO_FINDING
-from cxr_keras.data.selection import artificial_prevalence
 from cxr_keras.errors import DataError, ImageError
 from cxr_keras.runs import model_file
 from cxr_keras.runs.card import Card
@@ -83,7 +82,7 @@ def predict(
             "This network was trained on phantoms (synthetic drawings): "
             "what it predicts for a radiograph means nothing."
         )
-    if sentence := artificial_prevalence(card.data):
+    if sentence := card.prevalence_notice:
         notice(sentence)
     rows = []
     draw = None if heatmaps is None else _overlays(model, card, files, Path(heatmaps))

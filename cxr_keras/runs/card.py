@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cxr_keras.data.labels import LABELS
+from cxr_keras.data.selection import artificial_prevalence
 from cxr_keras.metrics.calibration import Scaling
 
 FORMAT = "cxr-keras card 2"
@@ -39,6 +40,14 @@ class Card:
     data: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     notice: str = ""
+
+    @property
+    def prevalence_notice(self) -> str:
+        """What a balanced choice of images means for the numbers; empty if it means nothing.
+
+        A network that was moved to another prevalence says so in its notice instead.
+        """
+        return "" if self.calibration.get("prevalence") else artificial_prevalence(self.data)
 
     def to_json(self) -> str:
         """The card as it stands in the archive; of every path in it only the last part."""
