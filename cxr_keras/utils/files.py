@@ -19,6 +19,7 @@ from cxr_keras.errors import CxrError
 from cxr_keras.utils.console import notice
 
 if TYPE_CHECKING:
+    import filelock
     import pandas as pd
 
 CACHE_VARIABLE = "CXR_KERAS_CACHE"
@@ -96,7 +97,15 @@ def hold_lock(folder: Path, *, waiting: str | None) -> Iterator[None]:
     """
     import filelock
 
-    lock = filelock.FileLock(folder.with_suffix(".lock"))
+    with acquired(filelock.FileLock(folder.with_suffix(".lock")), waiting=waiting):
+        yield
+
+
+@contextmanager
+def acquired(lock: filelock.BaseFileLock, *, waiting: str | None) -> Iterator[None]:
+    """Hold `lock` while the body runs; arguments and errors are those of `hold_lock`."""
+    import filelock
+
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout as error:

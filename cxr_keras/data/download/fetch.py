@@ -22,6 +22,7 @@ import filelock
 
 from cxr_keras.errors import DataError
 from cxr_keras.utils.console import notice, progress_bar
+from cxr_keras.utils.files import acquired
 
 TIMEOUT_S = 30.0
 RETRY_WAITS_S = (0.5, 1.5, 4.0)
@@ -228,15 +229,8 @@ def locked(target: Path) -> Iterator[None]:
     Who holds it may ask for it again: one lock may cover a fetch and what is done with the file.
     """
     lock = filelock.FileLock(target.with_name(f".{target.name}.lock"), is_singleton=True)
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        notice(f"Another process is fetching {target.name}; waiting for it.")
-        lock.acquire()
-    try:
+    with acquired(lock, waiting=f"Another process is fetching {target.name}; waiting for it."):
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
