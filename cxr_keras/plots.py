@@ -33,8 +33,10 @@ def save_figure(figure: Figure, target: Path) -> None:
         figure.savefig(temporary, format=kind, dpi=150, bbox_inches="tight", metadata=metadata)
 
 
-def loss_figure(history: pd.DataFrame, *, title: str, loss: str = "bce", note: str = "") -> Figure:
-    """Training and validation loss by epoch, the best epoch marked."""
+def loss_figure(
+    history: pd.DataFrame, *, kept: int, title: str, loss: str = "bce", note: str = ""
+) -> Figure:
+    """Training and validation loss by epoch, the kept epoch marked."""
     figure = Figure(figsize=(6.4, 4.0))
     axes = figure.add_subplot()
     style: dict[str, Any] = {"linewidth": 1.6, "markersize": 4}
@@ -42,7 +44,7 @@ def loss_figure(history: pd.DataFrame, *, title: str, loss: str = "bce", note: s
     axes.plot(
         history["epoch"], history["val_loss"], "s--", color="black", label="validation", **style
     )
-    best = history.loc[history["val_loss"].idxmin()]
+    best = history[history["epoch"] == kept].iloc[0]
     axes.plot(
         best["epoch"],
         best["val_loss"],

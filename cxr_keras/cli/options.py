@@ -14,6 +14,7 @@ import click
 from cxr_keras.data.options import (
     ALL_IMAGES_METHOD,
     DEFAULT_SPLIT_METHOD,
+    EVERY_IMAGE,
     PER_CLASS,
     SEED,
     SPLIT_METHODS,
@@ -86,9 +87,11 @@ def sampling_options(*seed_names: str) -> Callable[[Command], Command]:
     options = [
         click.option(
             "--per-class",
-            type=click.IntRange(min=1),
+            callback=images_or_all,
+            metavar="N|all",
             help="How many images to choose for each label  "
-            f"[default: {PER_CLASS}; every image for --split-method {ALL_IMAGES_METHOD}]",
+            f"[default: {PER_CLASS}; all for --split-method {ALL_IMAGES_METHOD}"
+            + ("; modern: all]" if not seed_names else "]"),
         ),
         click.option(
             "--split-method",
@@ -121,14 +124,27 @@ def sampling_options(*seed_names: str) -> Callable[[Command], Command]:
 def fine_tune_blocks(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> str | int | None:
-    """The value of --fine-tune: None, "all" or a number of blocks."""
-    if value is None or value == "all":
+    """The value of --fine-tune: None, "all", "head" or a number of blocks."""
+    if value in (None, "all", "head"):
         return value
     if not value.isdigit() or int(value) < 1:
         raise click.BadParameter(
             f"{value!r} is not a number of blocks. Give --fine-tune last, or --fine-tune N.",
             ctx=ctx,
             param=param,
+        )
+    return int(value)
+
+
+def images_or_all(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> str | int | None:
+    """The value of --per-class: None, "all" or a number of images."""
+    if value is None or value == EVERY_IMAGE:
+        return value
+    if not value.isdigit() or int(value) < 1:
+        raise click.BadParameter(
+            f"{value!r} is neither a number of images nor {EVERY_IMAGE}.", ctx=ctx, param=param
         )
     return int(value)
 

@@ -9,18 +9,17 @@ import click
 
 from cxr_keras.cli.options import (
     data_option,
-    fine_tune_blocks,
     output_dir_option,
     sampling_options,
 )
+from cxr_keras.cli.recipe_options import recipe_options
 from cxr_keras.errors import CxrError
-from cxr_keras.training.config import PRECISIONS, TrainConfig
-from cxr_keras.training.losses import LOSSES
+from cxr_keras.training.config import TrainConfig
 
 
 @click.command()
 def models() -> None:
-    """List the networks: parameters, pretrained weights, blocks for --fine-tune, source.
+    """List the networks: recipe, weights, parameters, blocks for --fine-tune, source.
 
     \b
     Example:
@@ -35,61 +34,20 @@ def models() -> None:
             size = f"{count_parameters(spec.name):,}"
         except CxrError:
             size = "–"  # needs an extra that is not installed
-        rows.append((spec.name, spec.default_weights, spec.source, size, str(len(spec.blocks))))
-    header = ("name", "weights", "source", "parameters", "blocks")
-    click.echo(text_table(rows, header, left=3))
+        about = (spec.name, spec.recipe, spec.default_weights, spec.source)
+        rows.append((*about, size, str(len(spec.blocks))))
+    header = ("name", "recipe", "weights", "source", "parameters", "blocks")
+    click.echo(text_table(rows, header, left=4))
 
 
 @click.command()
 @click.argument("model")
 @data_option
-@click.option(
-    "--epochs",
-    type=click.IntRange(min=1),
-    default=TrainConfig.epochs,
-    show_default=True,
-    help="Passes over the training split.",
-)
-@click.option(
-    "--lr",
-    type=click.FloatRange(min=0, min_open=True),
-    default=TrainConfig.lr,
-    show_default=True,
-    help="Learning rate of Adam.",
-)
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=TrainConfig.batch_size,
-    show_default=True,
-    help="Images in a training step.",
-)
-@click.option(
-    "--loss",
-    type=click.Choice(list(LOSSES)),
-    default=TrainConfig.loss,
-    show_default=True,
-    help="weighted_bce, focal and asymmetric make a network predict rare findings more often.",
-)
+@recipe_options
 @click.option(
     "--weights",
     help="Weights to start from: imagenet, none (random), or a torchvision .pth file  "
     "[default: imagenet where the network has them]",
-)
-@click.option(
-    "--fine-tune",
-    is_flag=False,
-    flag_value="all",
-    metavar="[N]",
-    callback=fine_tune_blocks,
-    help="Train the pretrained weights, too: all of them, or those of the last N blocks.",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    default=TrainConfig.precision,
-    show_default=True,
-    help="The mixed ones are faster on most GPUs. A GPU is used whenever PyTorch finds one.",
 )
 @sampling_options()
 @click.option(
@@ -136,6 +94,7 @@ def train(model: str, data: Path | None, **settings: Any) -> None:
     \b
     Examples:
       cxr-keras train alexnet_custom --epochs 30 --lr 0.0005
+      cxr-keras train efficientnet_lite0 --data data/nih
       cxr-keras train alexnet_custom --data data/nih --split-method paper --epochs 15
       cxr-keras train resnet18 --data data/nih --loss asymmetric --fine-tune 2
     """

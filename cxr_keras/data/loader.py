@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from cxr_keras.data.augmentation import Augmenter
 from cxr_keras.data.preparation import PreparedSplit
 
 
@@ -23,6 +24,11 @@ class RadiographLoader(keras.utils.PyDataset):
         split: the images to read.
         batch_size: images a batch; the last batch may be smaller.
         seed: shuffle with it; None keeps the manifest's order.
+        augmenter: changes images as they are read; the pixels are then float32.
+        sampler: "uniform" reads every image once an epoch; "balanced" draws as many with
+            replacement, each as often as the rarest of its labels asks for, so that every label
+            comes up alike.
+        smoothing: of labels: 0 and 1 become smoothing / 2 and 1 - smoothing / 2.
         **options: for `keras.utils.PyDataset`.
     """
 
@@ -32,10 +38,16 @@ class RadiographLoader(keras.utils.PyDataset):
         batch_size: int,
         *,
         seed: int | None = None,
+        augmenter: Augmenter | None = None,
+        sampler: str = "uniform",
+        smoothing: float = 0.0,
         **options: Any,
     ):
         super().__init__(**options)
         self.split, self.batch_size, self.seed = split, batch_size, seed
+        self.augmenter = augmenter if augmenter and augmenter.changes else None
+        self.smoothing = smoothing
+        self._chances = _chances(split.truth) if sampler == "balanced" else None
         self._on_gpu = _trains_on_gpu()
         self.start_epoch(0)
 
@@ -45,7 +57,12 @@ class RadiographLoader(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         """Batch number `index`, as arrays; on a GPU as tensors that are on their way there."""
         chosen = self._places(index)
-        return self._move(self.split.batch(chosen)), self._move(self.split.truth[chosen])
+        pixels, truth = self.split.batch(chosen), self.split.truth[chosen]
+        if self.augmenter:
+            pixels, truth = self.augmenter(pixels, truth, chosen, self._epoch)
+        if self.smoothing:
+            truth = truth * np.float32(1 - self.smoothing) + np.float32(self.smoothing / 2)
+        return self._move(pixels), self._move(truth)
 
     def on_epoch_end(self) -> None:
         """Shuffle for the next epoch."""
@@ -56,9 +73,12 @@ class RadiographLoader(keras.utils.PyDataset):
         self._epoch = epoch
         if self.seed is None:
             self._order = np.arange(len(self.split))
-        else:
-            rng = np.random.default_rng([self.seed, epoch])
+            return
+        rng = np.random.default_rng([self.seed, epoch])
+        if self._chances is None:
             self._order = rng.permutation(len(self.split))
+        else:
+            self._order = rng.choice(len(self.split), len(self.split), p=self._chances)
 
     def _places(self, index: int) -> np.ndarray:
         """Which samples of the split batch number `index` holds."""
@@ -67,6 +87,14 @@ class RadiographLoader(keras.utils.PyDataset):
     def _move(self, array: np.ndarray) -> Any:
         """To where the network is."""
         return _to_gpu(array) if self._on_gpu else array
+
+
+def _chances(truth: np.ndarray) -> np.ndarray:
+    """How probable each image is to be drawn: as one over the share of its rarest label."""
+    share = np.maximum(truth.mean(axis=0), 1 / max(len(truth), 1))
+    weight = (truth / share).max(axis=1)
+    weight = np.where(weight > 0, weight, 1.0).astype("float64")
+    return np.asarray(weight / weight.sum())
 
 
 def _trains_on_gpu() -> bool:

@@ -13,7 +13,12 @@ import pandas as pd
 
 from cxr_keras.data import phantom, pixel_store
 from cxr_keras.data.labels import LABELS, encode_cells
-from cxr_keras.data.options import DEFAULT_SPLIT_METHOD, SEED, SplitMethod, images_per_class
+from cxr_keras.data.options import (
+    DEFAULT_SPLIT_METHOD,
+    SEED,
+    SplitMethod,
+    images_per_class,
+)
 from cxr_keras.data.readers import nih
 from cxr_keras.data.readers.nih import FINDING_LABELS, IMAGE
 from cxr_keras.data.selection import choose_images
@@ -136,7 +141,7 @@ def drawn_again(root: Path, *, phantoms: bool) -> Path:
 def prepare(
     data: PathLike | None = None,
     *,
-    per_class: int | None = None,
+    per_class: int | str | None = None,
     split_method: SplitMethod = DEFAULT_SPLIT_METHOD,
     seed: int = SEED,
     allow_missing: bool = False,
@@ -146,8 +151,8 @@ def prepare(
 
     Args:
         data: a folder in NIH's layout; None as in `resolve_data`.
-        per_class: images chosen for each label; by default 300, or every image for the official
-            split.
+        per_class: images chosen for each label, or "all"; by default 300, or every image for the
+            official split.
         split_method: "patient", "paper" or "official".
         seed: of choice and split: what training calls its data seed.
         allow_missing: plan on the label table alone; nothing is decoded.
@@ -175,7 +180,7 @@ def prepare(
 def prepare_dataset(
     dataset: nih.Dataset,
     *,
-    per_class: int | None = None,
+    per_class: int | str | None = None,
     split_method: SplitMethod = DEFAULT_SPLIT_METHOD,
     seed: int = SEED,
     allow_missing: bool = False,
@@ -183,7 +188,8 @@ def prepare_dataset(
 ) -> tuple[Prepared, list[str]]:
     """`prepare` of a folder that was read; its notices are returned, not said."""
     root, per_class = dataset.root, images_per_class(per_class, split_method)
-    chosen = choose_images(dataset.table, per_class=per_class, seed=seed)
+    limit = None if isinstance(per_class, str) else per_class
+    chosen = choose_images(dataset.table, per_class=limit, seed=seed)
     not_chosen = len(dataset.table) - len(chosen)
     store = None if allow_missing else pixel_store.open_store(list(chosen["path"]), root)
     chosen, bad = with_pixels(chosen, store)

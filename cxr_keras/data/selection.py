@@ -61,9 +61,11 @@ def artificial_prevalence(data: Mapping[str, Any]) -> str:
             reached where at least that many images were chosen in all.
     """
     limit = data.get("per_class")
+    if not isinstance(limit, int):
+        return ""  # every image
     chosen = sum(data.get("sizes", {}).values())
-    left_out = data.get("not_chosen", int(bool(limit) and chosen >= (limit or 0)))
-    if not limit or not left_out:
+    left_out = data.get("not_chosen", int(chosen >= limit))
+    if not left_out:
         return ""
     return (
         f"This network's images were chosen, at most {limit:,} for each label, and then split, so "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 
 import keras
 import numpy as np
@@ -30,13 +31,20 @@ def forward(model: keras.Model, batches: Iterable[np.ndarray]) -> Iterator[np.nd
             yield np.asarray(model.predict_on_batch(batch), dtype="float32")
 
 
-def forward_split(model: keras.Model, split: PreparedSplit) -> np.ndarray:
-    """The outputs of `model` for every image of `split`, float32 (n, …), in order."""
+def forward_split(model: keras.Model, split: PreparedSplit, *, quiet: bool = False) -> np.ndarray:
+    """The outputs of `model` for every image of `split`, float32 (n, …), in order.
+
+    Args:
+        model: a network, or a part of one.
+        split: its inputs.
+        quiet: show no progress bar, while another one is shown.
+    """
     outputs = np.zeros((len(split), *model.output_shape[1:]), dtype="float32")
     starts = range(0, len(split), BATCH_SIZE)
     batches = (split.batch(slice(start, start + BATCH_SIZE)) for start in starts)
-    with progress_bar("Running the network", len(split)) as bar:
+    with nullcontext() if quiet else progress_bar("Running the network", len(split)) as bar:
         for start, result in zip(starts, forward(model, batches), strict=True):
             outputs[start : start + len(result)] = result
-            bar.advance(len(result))
+            if bar is not None:
+                bar.advance(len(result))
     return outputs

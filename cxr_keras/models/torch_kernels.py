@@ -51,7 +51,7 @@ def native_kernels(model: keras.Model) -> Iterator[None]:
     replaced = []
     if kernels_enabled():
         for layer in _all_layers(model):
-            call = _kernel_for(layer)
+            call = None if "call" in vars(layer) else _kernel_for(layer)  # validation within fit
             if call is not None:
                 layer.call = partial(call, layer)
                 replaced.append(layer)
@@ -78,6 +78,10 @@ def _kernel_for(layer: Any) -> Callable[..., Any] | None:
     kind = type(layer)
     if kind is keras.layers.Conv2D and _plain_convolution(layer):
         return _convolution
+    if kind is keras.layers.DepthwiseConv2D and _plain_depthwise(layer):
+        return _depthwise
+    if kind is keras.layers.ReLU and layer.max_value == 6 and not layer.negative_slope:
+        return _relu6 if not layer.threshold else None
     if kind is keras.layers.MaxPooling2D and layer.padding == "valid":
         return _max_pooling
     if kind is keras.layers.BatchNormalization and _plain_batch_norm(layer):
@@ -86,16 +90,23 @@ def _kernel_for(layer: Any) -> Callable[..., Any] | None:
 
 
 def _plain_convolution(layer: Any) -> bool:
-    odd = all(size % 2 for size in layer.kernel_size)
-    same = layer.padding == "same" and odd and set(layer.strides) == {1}
     plain = layer.groups == 1 and set(layer.dilation_rate) == {1} and not layer.lora_enabled
     linear = layer.activation is keras.activations.linear
-    return plain and linear and (same or layer.padding == "valid")
+    return plain and linear and layer.padding in ("same", "valid")
+
+
+def _plain_depthwise(layer: Any) -> bool:
+    square = layer.kernel_size in ((3, 3), (5, 5)) and len(set(layer.strides)) == 1
+    plain = set(layer.dilation_rate) == {1} and layer.depth_multiplier == 1 and not layer.use_bias
+    linear = layer.activation is keras.activations.linear
+    return square and plain and linear and layer.padding in ("same", "valid")
 
 
 def _plain_batch_norm(layer: Any) -> bool:
     return (
-        layer.compute_dtype == "float32"  # Keras widens halves first; torch would not
+        # Keras widens halves first; torch's kernel reads bfloat16 and counts in float32
+        layer.compute_dtype in ("float32", "bfloat16")
+        and layer.variable_dtype == "float32"
         and layer.axis in (-1, 3)
         and len(layer.input.shape) == 4
         and layer.scale
@@ -114,15 +125,58 @@ def _channels_last(maps: Any) -> Any:
     return maps.permute(0, 2, 3, 1)
 
 
+def _padding(layer: Any, maps: Any) -> tuple[list[int], list[int]]:
+    """Zeros that "same" puts before and after each axis (height, width): the odd one after."""
+    if layer.padding == "valid":
+        return [0, 0], [0, 0]
+    sides = zip(maps.shape[2:], layer.kernel_size, layer.strides, strict=True)
+    lacking = [max((-(-side // step) - 1) * step + size - side, 0) for side, size, step in sides]
+    return [number // 2 for number in lacking], [number - number // 2 for number in lacking]
+
+
 def _convolution(layer: Any, inputs: Any) -> Any:
     import torch
 
     kernel = keras.ops.convert_to_tensor(layer.kernel).permute(3, 2, 0, 1)
     kernel = kernel.contiguous(memory_format=torch.channels_last)
     bias = keras.ops.convert_to_tensor(layer.bias) if layer.use_bias else None
-    pad = [size // 2 if layer.padding == "same" else 0 for size in layer.kernel_size]
-    maps = torch.nn.functional.conv2d(_channels_first(inputs), kernel, bias, layer.strides, pad)
+    maps = _channels_first(inputs)
+    before, after = _padding(layer, maps)
+    if before != after:
+        maps = _pad(maps, before, after)
+        before = [0, 0]
+    return _channels_last(torch.nn.functional.conv2d(maps, kernel, bias, layer.strides, before))
+
+
+def _depthwise(layer: Any, inputs: Any) -> Any:
+    import torch
+
+    from cxr_keras.models.torch_depthwise import DepthwiseConvolution
+
+    kernel = keras.ops.convert_to_tensor(layer.kernel).permute(2, 3, 0, 1).contiguous()
+    maps = _channels_first(inputs)
+    maps = _pad(maps, *_padding(layer, maps))
+    stride = layer.strides[0]
+    if maps.device.type != "cpu":
+        maps = torch.nn.functional.conv2d(maps, kernel, None, stride, 0, 1, len(kernel))
+    else:
+        maps = DepthwiseConvolution.apply(maps, kernel, stride)
     return _channels_last(maps)
+
+
+def _pad(maps: Any, before: list[int], after: list[int]) -> Any:
+    import torch
+
+    if not any(before + after):
+        return maps
+    (top, left), (bottom, right) = before, after
+    return torch.nn.functional.pad(maps, (left, right, top, bottom))
+
+
+def _relu6(layer: Any, inputs: Any) -> Any:
+    import torch
+
+    return torch.nn.functional.relu6(inputs)
 
 
 def _max_pooling(layer: Any, inputs: Any) -> Any:

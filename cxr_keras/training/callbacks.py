@@ -74,6 +74,6 @@ class ProgressLog(keras.callbacks.Callback):
         left = (time.monotonic() - self._begun) / self._done * (self.epochs - epoch - 1)
         notice(
             f"epoch {epoch + 1}/{self.epochs}  loss {logs['loss']:.4f}  "
-            f"val_loss {logs['val_loss']:.4f}  val_auc {logs['val_auc']:.3f}  "
+            f"val_loss {logs['val_loss']:.4f}  val_auroc {logs['val_auroc']:.3f}  "
             f"val_recall {logs['val_recall']:.3f}  {duration(left)} left"
         )

@@ -17,7 +17,13 @@ from cxr_keras.errors import RunError
 from cxr_keras.utils.files import atomic_file
 
 LOGGED = ("loss", "precision", "recall", "auc")
-HISTORY_COLUMNS = ("epoch", "loss", "val_loss", *LOGGED[1:], *(f"val_{n}" for n in LOGGED[1:]))
+HISTORY_COLUMNS = (
+    "epoch",
+    "loss",
+    "val_loss",
+    *LOGGED[1:],
+    *(f"val_{name}" for name in (*LOGGED[1:], "auroc", "ap")),
+)
 CHECKPOINT_SHARE = 0.05  # of the training time that writing checkpoints may take
 _DISK_SPEED = 300e6  # bytes a second, a guess until the first checkpoint is timed
 
@@ -33,25 +39,39 @@ class Recorder(keras.callbacks.Callback):
 
     Attributes:
         history: a dict an epoch, keys as in `HISTORY_COLUMNS` and "seconds".
-        best: `changing_variables` of the model at the lowest validation loss.
+        best: `changing_variables` of the model after its best epoch.
+        averaged: the same of the averaged weights after this epoch; None where none are averaged.
+        training_seconds: of each epoch without its validation.
+
+    Args:
+        history_file: history.csv.
+        checkpoint_file: what `--resume` reads.
+        monitor: the column of the history that says which epoch is best.
+        patience: epochs without a better one after which training ends; 0 for never.
+        every: epochs between checkpoints; None for what costs 5% of the time.
     """
 
-    def __init__(self, history_file: Path, checkpoint_file: Path, *, every: int | None = None):
+    def __init__(
+        self,
+        history_file: Path,
+        checkpoint_file: Path,
+        *,
+        monitor: str = "val_loss",
+        patience: int = 0,
+        every: int | None = None,
+    ):
         super().__init__()
         self.history_file, self.checkpoint_file = history_file, checkpoint_file
-        self.every = every
+        self.monitor, self.patience, self.every = monitor, patience, every
         self.history: list[dict[str, float]] = []
         self.best: Arrays = []
-        self.best_loss = float("inf")
+        self.averaged: Arrays | None = None
+        self.training_seconds: list[float] = []
         self._epoch_begun = self._saved_at = time.monotonic()
-        self._training_seconds: list[float] = []
         self._save_cost: float | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch_begun = time.monotonic()
-
-    def on_test_begin(self, logs: Any = None) -> None:
-        self._training_seconds.append(time.monotonic() - self._epoch_begun)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = logs or {}
@@ -59,13 +79,39 @@ class Recorder(keras.callbacks.Callback):
         seconds = round(time.monotonic() - self._epoch_begun, 2)
         self.history.append({"epoch": epoch + 1, **row, "seconds": seconds})
         finite = math.isfinite(row["loss"]) and math.isfinite(row["val_loss"])
-        if finite and row["val_loss"] < self.best_loss:
-            self.best_loss = row["val_loss"]
-            self.best = snapshot(changing_variables(self.model), into=self.best)
+        if self.best_epoch == len(self.history):
+            if self.averaged is not None:
+                self.best = [np.array(value) for value in self.averaged]
+            else:
+                self.best = snapshot(changing_variables(self.model), into=self.best)
         with atomic_file(self.history_file) as temporary:
             self.history_frame().to_csv(temporary, index=False)
         if finite and self._worth_saving():
             self.save_checkpoint()
+        if self.has_waited:
+            self.model.stop_training = True
+
+    @property
+    def values(self) -> list[float]:
+        """The monitored value of each epoch, turned so that higher is better."""
+        sign = -1.0 if self.monitor == "val_loss" else 1.0
+        return [
+            sign * row[self.monitor]
+            if math.isfinite(row["loss"]) and math.isfinite(row["val_loss"])
+            else math.nan
+            for row in self.history
+        ]
+
+    @property
+    def best_epoch(self) -> int:
+        """The first epoch, from 1, that no other is better than; 0 if there is none."""
+        values = np.array(self.values)
+        return int(np.nanargmax(values)) + 1 if np.isfinite(values).any() else 0
+
+    @property
+    def has_waited(self) -> bool:
+        """Whether the epochs since the best one have used the patience up."""
+        return 0 < self.patience <= len(self.history) - self.best_epoch
 
     def history_frame(self) -> pd.DataFrame:
         """The history as history.csv holds it."""
@@ -76,7 +122,6 @@ class Recorder(keras.callbacks.Callback):
         begun = time.monotonic()
         state = {
             "history": self.history,
-            "best_loss": self.best_loss,
             "backend": keras.backend.backend(),
         }
         arrays = {"state": np.array(json.dumps(state))}
@@ -106,7 +151,7 @@ class Recorder(keras.callbacks.Callback):
                     f"{self.checkpoint_file.parent} was begun with KERAS_BACKEND={backend}, and it "
                     f"is {keras.backend.backend()} now. Go on with the same, or give --overwrite."
                 )
-            self.history, self.best_loss = state["history"], state["best_loss"]
+            self.history = state["history"]
             assign(changing_variables(model), lambda i: file[f"model/{i}"])
             model.optimizer.build(model.trainable_variables)
             assign(model.optimizer.variables, lambda i: file[f"optimizer/{i}"])
@@ -120,7 +165,7 @@ class Recorder(keras.callbacks.Callback):
 
     def images_per_second(self, images: int) -> float | None:
         """Training speed without validation; a first epoch of several is left out as warm-up."""
-        seconds = self._training_seconds[1:] or self._training_seconds
+        seconds = self.training_seconds[1:] or self.training_seconds
         return round(images * len(seconds) / sum(seconds), 2) if seconds else None
 
     def _worth_saving(self) -> bool:

@@ -5,43 +5,78 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxr_keras.data.options import SEED, SPLIT_METHODS, SplitMethod, images_per_class
+from cxr_keras.data.options import (
+    AUGMENTATIONS,
+    NO_AUGMENTATION,
+    SAMPLERS,
+    SEED,
+    SPLIT_METHODS,
+    SplitMethod,
+    images_per_class,
+)
 from cxr_keras.errors import CxrError
 from cxr_keras.runs.options import RUNS_FOLDER
 from cxr_keras.training.losses import check_loss
+from cxr_keras.training.options import MONITORS, OPTIMIZERS, PRECISIONS, SCHEDULES
+from cxr_keras.training.recipes import RECIPES, REPORT, check_recipe
 from cxr_keras.utils.arguments import PathLike, as_text, real, whole
-
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that decides a run. The same values on the same machine: the same weights.
 
+    The defaults are the report's recipe; `configured` takes those of the recipe that was named.
+
     Attributes:
         model: a registered network.
+        recipe: "report" or "modern": where the settings come from that nobody named.
         data: a folder in NIH's layout; None for the default (see `resolve_data`).
         epochs: passes over the training split.
-        lr: learning rate of Adam.
+        lr: learning rate; a schedule's highest.
         batch_size: images in a step.
         loss: one of `cxr_keras.training.losses.LOSSES`.
         weights: "imagenet", "none" or a torchvision `.pth`; None for "imagenet" where the network
             has such weights.
-        fine_tune: of pretrained weights: None trains the head alone, a number the last blocks
-            too, "all" everything.
-        precision: "float32", "mixed_bfloat16" or "mixed_float16".
+        fine_tune: of pretrained weights: None (or "head") trains the head alone, a number the last
+            blocks too, "all" everything.
+        precision: "float32", "mixed_bfloat16", "mixed_float16"; "auto" takes mixed_bfloat16 where
+            the processor or the GPU computes in it, else float32.
+        optimizer: "adam", "adamw" or "sgd" (momentum 0.9).
+        weight_decay: share of a kernel that each step takes off, times the learning rate; biases
+            and batch normalisation keep theirs. 0 for none.
+        clip_norm: the largest norm of a step's gradient over all weights; 0 for no limit.
+        accumulate: batches whose gradients are averaged for one step.
+        schedule: of the learning rate: "constant"; "cosine", from 0 up over `warmup` and down to
+            0; "one-cycle", from lr / 25 up over 30% of the steps and down to 0; "plateau", a tenth
+            of it whenever the monitored value has not become better for 3 epochs.
+        warmup: share of all steps in which "cosine" climbs.
+        body_lr: learning rate of all but the head; None for the same.
+        layer_decay: factor of the rate from each block to the one before it; 1 for none.
+        head_epochs: epochs at the beginning in which the head trains alone.
+        ema: momentum of the average of the weights over the steps, which is what is measured and
+            kept; 0 for none. Its batch normalisation statistics are counted anew.
+        dropout: rate of the network's dropout layers; None for the network's own.
+        augment: "none", "light" or "strong", see `cxr_keras.data.augmentation.STRENGTHS`.
+        flip: mirror every other image in training.
+        mixup: α of mixup, 0 for none.
+        label_smoothing: training takes half of it from each 1 and adds it to each 0.
+        sampler: "uniform" or "balanced", which draws rare labels as often as frequent ones.
+        monitor: what the kept epoch is best in: "val_loss", "val_auroc" or "val_ap" (the means
+            over the labels with both classes).
+        early_stop: epochs without a better one after which training ends; 0 for never.
         split_method: "patient", "paper" or "official".
-        per_class: images chosen for each label; None, not given, becomes 300, and stays None (every
-            image) for the official split.
-        seed: of the weights, dropout and the batches.
+        per_class: images chosen for each label, or "all"; None, not given, becomes 300, and stays
+            None (every image) for the official split.
+        seed: of the weights, dropout, augmentation and the batches.
         data_seed: of the choice of images and the split.
-        name: of the run folder; by default <model>-ep<epochs>-lr<lr> and a short word for each of
-            loss, seeds, split method, weights and fine-tuning that is not the default.
+        name: of the run folder; by default <model>-ep<epochs>-lr<lr> and a short word for each
+            setting that is not the recipe's.
         folder: where run folders lie.
         checkpoint_every: epochs between checkpoints; by default as often as costs 5% of the time.
         feature_cache: run the frozen part of a network once per image, not once per epoch; the
@@ -52,6 +87,7 @@ class TrainConfig:
     """
 
     model: str
+    recipe: str = REPORT
     data: PathLike | None = None
     epochs: int = 30
     lr: float = 5e-4
@@ -60,8 +96,26 @@ class TrainConfig:
     weights: PathLike | None = None
     fine_tune: str | int | None = None
     precision: str = "float32"
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    clip_norm: float = 0.0
+    accumulate: int = 1
+    schedule: str = "constant"
+    warmup: float = 0.05
+    body_lr: float | None = None
+    layer_decay: float = 1.0
+    head_epochs: int = 0
+    ema: float = 0.0
+    dropout: float | None = None
+    augment: str = NO_AUGMENTATION
+    flip: bool = False
+    mixup: float = 0.0
+    label_smoothing: float = 0.0
+    sampler: str = "uniform"
+    monitor: str = "val_loss"
+    early_stop: int = 0
     split_method: SplitMethod = "patient"
-    per_class: int | None = None
+    per_class: int | str | None = None
     seed: int = SEED
     data_seed: int = SEED
     name: str | None = None
@@ -72,26 +126,25 @@ class TrainConfig:
     provenance: bool = True
 
     def __post_init__(self) -> None:
-        take: dict[str, Any] = {
-            "data": as_text(self.data),
-            "weights": as_text(self.weights),
-            "folder": as_text(self.folder),
-            "lr": real("lr", self.lr),
-            "seed": whole("seed", self.seed, at_least=0),
-            "data_seed": whole("data_seed", self.data_seed, at_least=0),
-        }
-        for name in ("epochs", "batch_size", "per_class", "checkpoint_every", "fine_tune"):
-            value = getattr(self, name)
+        take: dict[str, Any] = {name: as_text(getattr(self, name)) for name in _PATHS}
+        take["fine_tune"] = None if self.fine_tune == "head" else self.fine_tune
+        for name, least in _WHOLE.items():
+            value = take.get(name, getattr(self, name))
             if value is not None and not isinstance(value, str):
-                take[name] = whole(name, value, at_least=1)
+                take[name] = whole(name, value, at_least=least)
+        for name, (from_, below) in _REAL.items():
+            if getattr(self, name) is not None:
+                take[name] = _within(name, real(name, getattr(self, name)), from_, below)
         for name, value in take.items():
             object.__setattr__(self, name, value)
         if not 0 < self.lr < math.inf:
             raise CxrError(f"The learning rate must be above 0. Received: {self.lr}.")
         check_loss(self.loss)
-        _one_of("precision", self.precision, PRECISIONS)
-        _one_of("split method", self.split_method, SPLIT_METHODS)
+        check_recipe(self.recipe)
+        for name, choices in _CHOICES.items():
+            _one_of(name.replace("_", " "), getattr(self, name), choices)
         object.__setattr__(self, "per_class", images_per_class(self.per_class, self.split_method))
+        _check_fit(self)
 
     @property
     def run_folder(self) -> Path:
@@ -107,24 +160,123 @@ class TrainConfig:
         return values
 
     def _default_name(self) -> str:
-        """The network, epochs, learning rate, and what else of these is not the default."""
+        """The network, epochs, learning rate, and what else of these is not the recipe's."""
+        usual = RECIPES[self.recipe]
         words = {
+            "recipe": self.recipe,
             "loss": self.loss,
             "seed": f"seed{self.seed}",
             "data_seed": f"dataseed{self.data_seed}",
             "split_method": self.split_method,
             "weights": "random" if self.weights == "none" else Path(self.weights or "").stem,
-            "fine_tune": f"ft{self.fine_tune}",
+            "fine_tune": f"ft{self.fine_tune or 'head'}",
+            "optimizer": self.optimizer,
+            "weight_decay": f"decay{self.weight_decay:g}",
+            "schedule": self.schedule,
+            "augment": f"augment-{self.augment}",
+            "flip": "flip" if self.flip else "noflip",
+            "mixup": f"mixup{self.mixup:g}",
+            "label_smoothing": f"smooth{self.label_smoothing:g}",
+            "sampler": self.sampler,
+            "monitor": self.monitor,
+            "ema": f"ema{self.ema:g}",
+            "body_lr": f"bodylr{self.body_lr or 0:g}",
+            "layer_decay": f"layerdecay{self.layer_decay:g}",
+            "head_epochs": f"head{self.head_epochs}",
+            "dropout": f"dropout{self.dropout or 0:g}",
         }
         changed = [
-            w for name, w in words.items() if getattr(self, name) != getattr(TrainConfig, name)
+            word
+            for name, word in words.items()
+            if getattr(self, name) != usual.get(name, getattr(TrainConfig, name))
         ]
         parts = [self.model, f"ep{self.epochs}", f"lr{self.lr:g}", *changed]
         return re.sub(r"[^\w.-]+", "_", "-".join(parts))
 
 
-# For arguments as Python users pass them: the numbers may be numpy's, and become Python's.
-configure: Callable[..., TrainConfig] = TrainConfig
+def configured(model: str, recipe: str, settings: Mapping[str, Any]) -> TrainConfig:
+    """A network's configuration: what was said, and of all else the recipe.
+
+    Args:
+        model: a registered network, or the name of a built one.
+        recipe: where nobody names one in `settings`.
+        settings: fields of `TrainConfig`; None stands for "not said".
+
+    Raises:
+        CxrError: no such setting or recipe, a value that cannot be used, or two that do not fit.
+    """
+    known = {field.name for field in dataclasses.fields(TrainConfig)}
+    unknown = sorted(set(settings) - known)
+    if unknown:
+        raise CxrError(
+            f"A training has no setting {unknown[0]!r}. Choose from: {', '.join(sorted(known))}."
+        )
+    said = {name: value for name, value in settings.items() if value is not None}
+    recipe = said.pop("recipe", recipe)
+    check_recipe(recipe)
+    usual = dict(RECIPES[recipe])
+    if said.get("split_method") == "official":
+        usual.pop("per_class", None)  # which takes every image anyway
+    return TrainConfig(model=model, recipe=recipe, **(usual | said))
+
+
+_PATHS = ("data", "weights", "folder")
+_WHOLE = {
+    "epochs": 1,
+    "batch_size": 1,
+    "per_class": 1,
+    "checkpoint_every": 1,
+    "fine_tune": 1,
+    "accumulate": 1,
+    "head_epochs": 0,
+    "early_stop": 0,
+    "seed": 0,
+    "data_seed": 0,
+}
+_REAL = {  # from, below
+    "lr": (-math.inf, math.inf),
+    "body_lr": (0.0, math.inf),
+    "weight_decay": (0.0, math.inf),
+    "clip_norm": (0.0, math.inf),
+    "mixup": (0.0, math.inf),
+    "warmup": (0.0, 1.0),
+    "ema": (0.0, 1.0),
+    "label_smoothing": (0.0, 1.0),
+    "dropout": (0.0, 1.0),
+    "layer_decay": (0.0, math.inf),
+}
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "precision": PRECISIONS,
+    "split_method": SPLIT_METHODS,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "augment": AUGMENTATIONS,
+    "sampler": SAMPLERS,
+    "monitor": MONITORS,
+}
+
+
+def _check_fit(config: TrainConfig) -> None:
+    """Refuse settings each of which is good, and which together are not."""
+    if config.head_epochs >= config.epochs:
+        raise CxrError(
+            f"--head-epochs {config.head_epochs} leaves none of the {config.epochs} epochs for the "
+            "rest of the network. Give fewer, or more --epochs."
+        )
+    if config.weight_decay and config.optimizer == "adam":
+        raise CxrError(
+            f"Adam has no weight decay here, and {config.weight_decay:g} was given. Give "
+            "--optimizer adamw or sgd, or leave --weight-decay out."
+        )
+    if config.layer_decay > 1:
+        raise CxrError(f"layer_decay must be 1 or less. Received: {config.layer_decay:g}.")
+
+
+def _within(name: str, value: float, least: float, limit: float) -> float:
+    if not least <= value < limit and not math.isinf(least):
+        bounds = f"from {least:g} on" if math.isinf(limit) else f"from {least:g} to below {limit:g}"
+        raise CxrError(f"{name} must be a number {bounds}. Received: {value:g}.")
+    return value
 
 
 def _one_of(what: str, value: str, choices: tuple[str, ...]) -> None:

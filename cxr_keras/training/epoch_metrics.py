@@ -36,7 +36,8 @@ class EpochMetrics(keras.metrics.Metric):
         probability = ops.nan_to_num(ops.sigmoid(ops.cast(y_pred, "float32")))
         # bin k holds k/BINS < p ≤ (k+1)/BINS: an edge is not above itself
         bins = ops.cast(ops.clip(ops.ceil(probability * BINS) - 1, 0, BINS - 1), "int32")
-        place = ops.cast(y_true, "int32") * self.labels + ops.arange(self.labels, dtype="int32")
+        present = ops.cast(y_true > 0.5, "int32")  # smoothed or mixed labels are fractions
+        place = present * self.labels + ops.arange(self.labels, dtype="int32")
         counts = _count(ops.reshape(place * BINS + bins, (-1,)), 2 * self.labels * BINS)
         self._counts.assign_add(ops.cast(ops.reshape(counts, self._counts.shape), "float32"))
 

@@ -18,9 +18,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from cxr_keras.data.augmentation import Augmenter
 from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import Prepared, PreparedSplit
-from cxr_keras.data.splits import SPLITS, TRAIN, VAL
+from cxr_keras.data.splits import SPLITS, TRAIN
 from cxr_keras.errors import CxrError
 from cxr_keras.inference.forward import BATCH_SIZE, forward
 from cxr_keras.models.blocks import LOGITS
@@ -41,14 +42,12 @@ class TrainedPart:
     Attributes:
         logits: what is trained; the loss is taken on logits (see `blocks.sigmoid_head`).
         batches: of the training split, inputs of `logits`.
-        validation: batches of the validation split, inputs of `logits`.
         probabilities: from `splits` to sigmoids, for evaluation.
         splits: name → its images, as pixels or stored features.
     """
 
     logits: keras.Model
     batches: RadiographLoader
-    validation: RadiographLoader
     probabilities: keras.Model
     splits: Mapping[str, PreparedSplit]
 
@@ -64,11 +63,14 @@ class FeatureSplit(PreparedSplit):
 def trained_part(network: keras.Model, config: TrainConfig, prepared: Prepared) -> TrainedPart:
     """What is trained of `network`: all of it, or what follows the frozen blocks.
 
-    With `config.feature_cache` off, the whole network is the trained part.
+    With `config.feature_cache` off, or images that change from epoch to epoch, the whole network
+    is the trained part.
     """
     splits = {name: prepared.split(name) for name in SPLITS}
     source = network.input
-    cut = frozen_output(network, find_spec(config.model)) if config.feature_cache else None
+    augmenter = Augmenter(config.augment, flip=config.flip, mixup=config.mixup, seed=config.seed)
+    cached = config.feature_cache and not augmenter.changes
+    cut = frozen_output(network, find_spec(config.model)) if cached else None
     if cut is not None:
         features = stored_features(keras.Model(network.input, cut), prepared)
         places = {name: prepared.places(name) for name in SPLITS}
@@ -79,8 +81,14 @@ def trained_part(network: keras.Model, config: TrainConfig, prepared: Prepared) 
         source = cut
     return TrainedPart(
         logits=keras.Model(source, network.get_layer(LOGITS).output),
-        batches=RadiographLoader(splits[TRAIN], config.batch_size, seed=config.seed),
-        validation=RadiographLoader(splits[VAL], max(config.batch_size, BATCH_SIZE)),
+        batches=RadiographLoader(
+            splits[TRAIN],
+            config.batch_size,
+            seed=config.seed,
+            augmenter=augmenter,
+            sampler=config.sampler,
+            smoothing=config.label_smoothing,
+        ),
         probabilities=keras.Model(source, network.output),
         splits=splits,
     )

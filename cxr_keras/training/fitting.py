@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import keras
 
-from cxr_keras.data.splits import TRAIN
+from cxr_keras.data.splits import TRAIN, VAL
 from cxr_keras.errors import RunError
 from cxr_keras.models.torch_kernels import native_kernels
 from cxr_keras.training.callbacks import EpochSeed, ProgressLog, StopOnNonFinite
@@ -15,7 +15,10 @@ from cxr_keras.training.config import TrainConfig
 from cxr_keras.training.epoch_metrics import EpochMetrics
 from cxr_keras.training.feature_cache import TrainedPart
 from cxr_keras.training.losses import get_loss
-from cxr_keras.training.optimizers import adam
+from cxr_keras.training.optimizers import make_optimizer
+from cxr_keras.training.rates import body_rates
+from cxr_keras.training.schedules import Plateau, learning_rate
+from cxr_keras.training.validation import Validation, check_monitor
 from cxr_keras.utils.console import notice, progress_bar
 
 
@@ -32,8 +35,9 @@ def fit(
     The network itself is never compiled, so its file names no optimizer.
     """
     model, batches = part.logits, part.batches
+    check_monitor(config.monitor, part.splits[VAL].truth)
     model.compile(
-        optimizer=_optimizer(config),
+        optimizer=_optimizer(part, config),
         loss=get_loss(config.loss, part.splits[TRAIN].truth),
         metrics=[EpochMetrics()],
     )
@@ -41,19 +45,22 @@ def fit(
     if resume and recorder.checkpoint_file.exists():
         done = recorder.restore_checkpoint(model)
         notice(f"Resuming after epoch {done} of {config.epochs}.")
-    if done < config.epochs:
+    if done < config.epochs and not recorder.has_waited:
         title, guard = f"Training {config.model}", StopOnNonFinite()
         steps = (config.epochs - done) * len(batches)
+        averaging = batches if config.ema else None
+        plateau = [Plateau(config.lr, lambda: recorder.values)]
         with progress_bar(title, steps) as bar, native_kernels(model):
             model.fit(
                 batches,
-                validation_data=part.validation,
                 epochs=config.epochs,
                 initial_epoch=done,
                 shuffle=False,
                 verbose=0,
                 callbacks=[
                     EpochSeed(batches, config.seed),
+                    *(plateau if config.schedule == "plateau" else []),
+                    Validation(part.splits[VAL], recorder, averaging),
                     guard,
                     recorder,
                     ProgressLog(bar, config.epochs),
@@ -67,12 +74,27 @@ def fit(
             f"No epoch of {config.run_folder} ended with a finite loss. Start again with "
             "--overwrite and a lower --lr."
         )
+    if len(recorder.history) < config.epochs and recorder.has_waited:
+        notice(
+            f"{config.early_stop} epochs brought no better {config.monitor}: training ends after "
+            f"epoch {len(recorder.history)}."
+        )
     recorder.restore_best(model)
 
 
-def _optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
-    """Adam, with loss scaling for float16, whose small gradients would vanish."""
-    optimizer = adam(config.lr)
+def _optimizer(part: TrainedPart, config: TrainConfig) -> keras.optimizers.Optimizer:
+    """The optimizer, with loss scaling for float16, whose small gradients would vanish."""
+    steps = len(part.batches) * config.epochs
+    optimizer = make_optimizer(
+        config.optimizer,
+        learning_rate(config, steps),
+        weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+        accumulate=config.accumulate,
+        ema=config.ema,
+        rates=body_rates(part.logits, config),
+        body_from=config.head_epochs * len(part.batches),
+    )
     if config.precision == "mixed_float16":
         # Keras adds it by the model's own policy, which the trained part of a network has not
         return keras.optimizers.LossScaleOptimizer(optimizer)

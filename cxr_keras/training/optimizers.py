@@ -1,4 +1,4 @@
-"""Adam on PyTorch's fused kernel.
+"""Adam, AdamW and SGD, with a rate for each layer, on PyTorch's fused kernel where there is one.
 
 Keras's own Adam on the torch backend allocates five temporaries the size of the model at every
 step; the fused kernel reads and writes each number once.
@@ -11,6 +11,7 @@ optimizers do. What it needs of torch: `torch._fused_adam_`, the kernel behind
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -18,24 +19,65 @@ import keras
 from cxr_keras.models.torch_kernels import kernels_enabled
 from cxr_keras.utils.console import notice
 
+SGD_MOMENTUM = 0.9
 
-def adam(learning_rate: Any, **options: Any) -> keras.optimizers.Optimizer:
-    """`keras.optimizers.Adam`, computed by torch's fused kernel where there is one.
+
+def make_optimizer(
+    name: str,
+    learning_rate: Any,
+    *,
+    weight_decay: float = 0.0,
+    clip_norm: float = 0.0,
+    accumulate: int = 1,
+    ema: float = 0.0,
+    rates: Mapping[str, float] | None = None,
+    body_from: int = 0,
+    **options: Any,
+) -> keras.optimizers.Optimizer:
+    """The optimizer called `name`.
 
     Args:
+        name: "adam", "adamw" or "sgd" (with momentum 0.9).
         learning_rate: step size, or a Keras schedule.
-        **options: as for `keras.optimizers.Adam`.
-
-    Returns:
-        An optimizer whose steps equal `keras.optimizers.Adam`'s up to float rounding.
+        weight_decay: decoupled (Loshchilov and Hutter, "Decoupled Weight Decay Regularization",
+            ICLR 2019, https://arxiv.org/abs/1711.05101): a step takes this share, times the rate,
+            off each kernel; vectors (biases, batch normalisation) keep theirs.
+        clip_norm: the largest norm of the gradient over all variables; 0 for no limit.
+        accumulate: gradients averaged for one step.
+        ema: momentum of Keras's average of the variables; 0 for none.
+        rates: path of a variable → its share of the learning rate; 1 for those not named.
+        body_from: the batch, from 0, from which the variables in `rates` move at all.
+        **options: for Keras's optimizer.
     """
-    if kernels_enabled():
-        import torch
+    options |= {
+        "global_clipnorm": clip_norm or None,
+        "gradient_accumulation_steps": accumulate if accumulate > 1 else None,
+        "use_ema": bool(ema),
+        "ema_momentum": ema or 0.99,
+    }
+    kind: Any
+    if name == "sgd":
+        kind, options["momentum"] = _RatedSGD, SGD_MOMENTUM
+    else:
+        kind = _RatedFusedAdam if _has_fused_adam() else _RatedAdam
+    optimizer: keras.optimizers.Optimizer = kind(learning_rate=learning_rate, **options)
+    optimizer.rates, optimizer.decay, optimizer.body_from = (
+        dict(rates or {}),
+        weight_decay,
+        body_from,
+    )
+    return optimizer
 
-        if hasattr(torch, "_fused_adam_"):
-            return _FusedAdam(learning_rate=learning_rate, **options)
-        notice("This PyTorch has no fused Adam: training uses Keras's own, which is slower.")
-    return keras.optimizers.Adam(learning_rate=learning_rate, **options)
+
+def _has_fused_adam() -> bool:
+    if not kernels_enabled():
+        return False
+    import torch
+
+    if hasattr(torch, "_fused_adam_"):
+        return True
+    notice("This PyTorch has no fused Adam: training uses Keras's own, which is slower.")
+    return False
 
 
 class _FusedAdam(keras.optimizers.Adam):
@@ -91,3 +133,39 @@ class _FusedAdam(keras.optimizers.Adam):
                 grad_scale=None,
                 found_inf=None,
             )
+
+
+class _Rated:
+    """Before an optimizer's own step: the variable's share of the rate, and its decay.
+
+    Attributes:
+        rates, decay, body_from: as in `make_optimizer`.
+    """
+
+    rates: Mapping[str, float]
+    decay: float
+    body_from: int
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """One variable's step."""
+        ops = keras.ops
+        if variable.path in self.rates:
+            learning_rate = learning_rate * self.rates[variable.path]
+            if self.body_from:
+                moves = self._iterations >= self.body_from  # type: ignore[attr-defined]
+                learning_rate = learning_rate * ops.cast(moves, learning_rate.dtype)
+        if self.decay and len(variable.shape) > 1:
+            variable.assign(variable * ops.cast(1.0 - learning_rate * self.decay, variable.dtype))
+        super().update_step(gradient, variable, learning_rate)  # type: ignore[misc]
+
+
+class _RatedAdam(_Rated, keras.optimizers.Adam):
+    pass
+
+
+class _RatedFusedAdam(_Rated, _FusedAdam):
+    pass
+
+
+class _RatedSGD(_Rated, keras.optimizers.SGD):
+    pass

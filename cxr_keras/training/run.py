@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 import numpy as np
@@ -16,7 +16,6 @@ import pandas as pd
 
 from cxr_keras import plots
 from cxr_keras.data.labels import LABELS
-from cxr_keras.data.options import SplitMethod
 from cxr_keras.data.preparation import Prepared, prepare
 from cxr_keras.data.splits import TEST, TRAIN, VAL, describe_sizes, shared_patients
 from cxr_keras.errors import ModelError
@@ -25,6 +24,7 @@ from cxr_keras.evaluation.predictions import columns_of
 from cxr_keras.inference.forward import forward_split
 from cxr_keras.metrics import per_label
 from cxr_keras.metrics.thresholds import choose_thresholds
+from cxr_keras.models.dropout import set_dropout
 from cxr_keras.models.freezing import count_trainable, freeze
 from cxr_keras.models.registry import RANDOM, build_model, get_spec
 from cxr_keras.models.user_built import with_logits
@@ -33,11 +33,14 @@ from cxr_keras.runs.card import Card
 from cxr_keras.runs.opening import check_folder, check_same_data, training_folder
 from cxr_keras.runs.run_folder import clear_leftovers, run_info
 from cxr_keras.training.checkpoint import Recorder
-from cxr_keras.training.config import TrainConfig, configure
+from cxr_keras.training.config import TrainConfig, configured
 from cxr_keras.training.determinism import check_deterministic, deterministic_torch
 from cxr_keras.training.feature_cache import TrainedPart, trained_part
 from cxr_keras.training.fitting import fit
-from cxr_keras.utils.arguments import PathLike, Real, Whole
+from cxr_keras.training.options import AUTO, Settings
+from cxr_keras.training.precision import FLOAT, best_precision
+from cxr_keras.training.recipes import REPORT
+from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import write_table
 
@@ -68,64 +71,26 @@ def train(
     model: str | keras.Model,
     data: PathLike | None = None,
     *,
-    epochs: Whole = TrainConfig.epochs,
-    lr: Real = TrainConfig.lr,
-    batch_size: Whole = TrainConfig.batch_size,
-    loss: str = TrainConfig.loss,
-    weights: PathLike | None = None,
-    fine_tune: str | Whole | None = None,
-    precision: str = TrainConfig.precision,
-    split_method: SplitMethod = TrainConfig.split_method,
-    per_class: Whole | None = TrainConfig.per_class,
-    seed: Whole = TrainConfig.seed,
-    data_seed: Whole = TrainConfig.data_seed,
-    name: str | None = None,
-    folder: PathLike = TrainConfig.folder,
-    checkpoint_every: Whole | None = None,
-    feature_cache: bool = TrainConfig.feature_cache,
-    deterministic: bool = TrainConfig.deterministic,
-    provenance: bool = TrainConfig.provenance,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     overwrite: bool = False,
     resume: bool = False,
+    **settings: Unpack[Settings],
 ) -> Run:
-    """Train a network, keep the weights of the best validation loss, evaluate on the test split.
+    """Train a network, keep the weights of its best epoch, evaluate on the test split.
 
     Args:
         model: a registered network, see `cxr-keras models`; or a built `keras.Model`, raw grey
             pixels (N, 256, 256, 1) in 0…255 → (N, 15) sigmoids, which is trained in place, as far
             as its layers are trainable.
         data: a folder in NIH's layout; by default $CXR_KERAS_DATA, ./data/nih, or phantoms.
-        epochs: passes over the training split.
-        lr: learning rate of Adam.
-        batch_size: images in a step.
-        loss: one of `cxr_keras.training.losses.LOSSES`.
-        weights: "imagenet", "none" or a torchvision `.pth`; by default "imagenet" where the
-            network has such weights. Not for a built model.
-        fine_tune: of pretrained weights: None trains the head alone, a number the last blocks
-            too, "all" everything. Not for a built model.
-        precision: "float32", "mixed_bfloat16" or "mixed_float16". Not for a built model.
-        split_method: "patient" (no patient in two splits), "paper" (by image, as the report) or
-            "official" (NIH's lists).
-        per_class: images chosen for each label; by default 300, or every image for the official
-            split.
-        seed: of the weights, dropout and the batches.
-        data_seed: of the choice of images and the split. Runs of other seeds share a test split.
-        name: of the run folder; by default <model>-ep<epochs>-lr<lr> and a short word for each of
-            loss, seeds, split method, weights and fine-tuning that is not the default, as in
-            resnet18-ep30-lr0.0005-focal-seed7.
-        folder: where run folders lie.
-        checkpoint_every: epochs between checkpoints; by default as often as costs 5% of the time.
-        feature_cache: run the frozen part of a network once per image, not once per epoch.
-        deterministic: the same seed gives the same weights on a CUDA GPU too, at the cost of speed;
-            on a CPU it does anyway. Torch only, whose switches are set and put back.
-        provenance: list the images of training and validation in model.keras, as salted digests
-            (see docs/model_file.md), so that no network is measured on what it was trained on.
         callbacks: Keras callbacks, run after this program's own. Their `model` is the part that
             trains, whose outputs are logits.
         overwrite: replace a run folder of the same name when this run is done; until then, the
             new one is written beside it.
         resume: go on with an interrupted run of the same name and settings.
+        **settings: `recipe`, "report" or "modern" (by default the network's own), and whatever is
+            to differ from it: `epochs`, `lr`, `loss`, `augment`, `seed` and all else that
+            `cxr_keras.training.config.TrainConfig` names. None is the recipe's.
 
     Returns:
         The run: its folder, history, and the test split's evaluation.
@@ -142,27 +107,7 @@ def train(
         >>> run.history["epoch"].tolist()
         [1, 2]
     """
-    config = configure(
-        model=model if isinstance(model, str) else model.name,
-        data=data,
-        epochs=epochs,
-        lr=lr,
-        batch_size=batch_size,
-        loss=loss,
-        weights=weights,
-        fine_tune=fine_tune,
-        precision=precision,
-        split_method=split_method,
-        per_class=per_class,
-        seed=seed,
-        data_seed=data_seed,
-        name=name,
-        folder=folder,
-        checkpoint_every=checkpoint_every,
-        feature_cache=feature_cache,
-        deterministic=deterministic,
-        provenance=provenance,
-    )
+    config = _configured(model, {"data": data, **settings})
     folder = config.run_folder
     check_deterministic(config.deterministic)
     check_folder(folder, config.settings(), overwrite=overwrite, resume=resume)
@@ -202,13 +147,32 @@ def _train(
         check_same_data(folder, info)
     run_folder.write_run(folder, info)
     recorder = Recorder(
-        folder / run_folder.HISTORY, folder / run_folder.CHECKPOINT, every=config.checkpoint_every
+        folder / run_folder.HISTORY,
+        folder / run_folder.CHECKPOINT,
+        monitor=config.monitor,
+        patience=config.early_stop,
+        every=config.checkpoint_every,
     )
     trained = time.time()
     part = trained_part(network, config, prepared)
     fit(part, config, recorder, callbacks, resume=resume)
     seconds = time.time() - trained
     return _finish(folder, network, part, config, recorder, info, seconds=seconds, begun=begun)
+
+
+def _configured(model: Any, settings: Mapping[str, Any]) -> TrainConfig:
+    """The configuration, with what only the network and this machine know filled in."""
+    spec = get_spec(model) if isinstance(model, str) else None
+    config = configured(
+        spec.name if spec else model.name, spec.recipe if spec else REPORT, settings
+    )
+    if config.precision == AUTO:  # a built model has its own
+        precision = best_precision() if spec else FLOAT
+        config = dataclasses.replace(config, precision=precision)
+    random = spec is None or (config.weights or spec.default_weights) == RANDOM
+    if random and settings.get("fine_tune") is None:  # the recipe's is of pretrained weights
+        config = dataclasses.replace(config, fine_tune=None)
+    return config
 
 
 def _build(config: TrainConfig) -> keras.Model:
@@ -222,6 +186,7 @@ def _build(config: TrainConfig) -> keras.Model:
     finally:
         keras.config.set_dtype_policy(before)
     pretrained = weights != RANDOM
+    set_dropout(network, config.dropout)
     count = freeze(network, spec, pretrained=pretrained, fine_tune=config.fine_tune)
     start = f"weights from {weights}" if pretrained else "random weights"
     notice(f"{config.model}: {start}, {count}.")
@@ -271,14 +236,17 @@ def _finish(
     write_table(val, folder / run_folder.VAL_PREDICTIONS)
     history = recorder.history_frame()
     figure = plots.loss_figure(
-        history, title=config.run_folder.name, loss=config.loss, note=card.notice
+        history,
+        kept=recorder.best_epoch,
+        title=config.run_folder.name,
+        loss=config.loss,
+        note=card.notice,
     )
     plots.save_figure(figure, folder / run_folder.LOSS_PLOT)
     test = splits[TEST]
     tested = frame_of(test, forward_split(part.probabilities, test))
     evaluation = write_own_evaluation(tested, folder, card)
-    finite = history[np.isfinite(history[["loss", "val_loss"]]).all(axis=1)]
-    best = history.loc[finite["val_loss"].idxmin()]
+    best = history.iloc[recorder.best_epoch - 1]
     info |= {
         "status": "done",
         "diverged": not np.isfinite(history[["loss", "val_loss"]]).all(axis=None),

@@ -20,7 +20,7 @@ from cxr_keras.models.registry import (
     list_models,
     register_model,
 )
-from cxr_keras.training.optimizers import adam
+from cxr_keras.training.optimizers import make_optimizer
 
 NAMES = [spec.name for spec in list_models() if spec.name != "tiny_test_net"]
 if importlib.util.find_spec("keras_cv") is None:  # .ci/run has an environment with it
@@ -162,7 +162,7 @@ def test_one_training_step_lowers_the_loss(network):
             layer.rate = 0.0
     trainer = keras.Model(network.input, network.get_layer(LOGITS).output)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    trainer.compile(optimizer=adam(1e-4), loss=loss)
+    trainer.compile(optimizer=make_optimizer("adam", 1e-4), loss=loss)
     images = grey_images(2)
     truth = np.random.default_rng(2).integers(0, 2, (2, len(LABELS))).astype("float32")
     before = float(trainer.train_on_batch(images, truth))

@@ -1,0 +1,22 @@
+"""The dropout of a network that is built."""
+
+from __future__ import annotations
+
+import keras
+
+from cxr_keras.errors import ModelError
+
+
+def set_dropout(model: keras.Model, rate: float | None) -> None:
+    """Give every dropout layer of `model` the same rate, in place; None leaves them as they are.
+
+    Raises:
+        ModelError: it has none.
+    """
+    if rate is None:
+        return
+    found = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    if not found:
+        raise ModelError(f"{model.name} has no dropout layer. Leave --dropout out.")
+    for layer in found:
+        layer.rate = rate

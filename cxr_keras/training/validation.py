@@ -1,0 +1,148 @@
+"""How good a network is after an epoch: loss and exact measures on the validation split."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+from scipy.special import expit
+
+from cxr_keras.data.labels import LABELS, NO_FINDING
+from cxr_keras.data.loader import RadiographLoader
+from cxr_keras.data.preparation import PreparedSplit
+from cxr_keras.errors import CxrError
+from cxr_keras.inference.forward import forward_split
+from cxr_keras.metrics import per_label
+from cxr_keras.training.checkpoint import Recorder, assign, changing_variables, snapshot
+from cxr_keras.training.epoch_metrics import EpochMetrics
+
+EXACT = {"val_auroc": "auroc", "val_ap": "ap"}  # in the logs → in `per_label`
+_COUNTED_ANEW = 32  # batches from which an averaged network's batch statistics are counted
+
+
+class Validation(keras.callbacks.Callback):
+    """Runs the network over the validation split after each epoch, and puts val_… into the logs.
+
+    The macro averages val_auroc and val_ap are over the findings with both classes, exact, unlike
+    val_auc, which comes from a histogram. With an average of the weights (`--ema`), the average is
+    what is measured and given to the recorder; the training goes on from the weights themselves.
+
+    Args:
+        split: the validation split.
+        recorder: gets the averaged weights.
+        batches: of the training split; batch normalisation's statistics of the averaged weights
+            are counted on the first 32 of them. None where the weights are not averaged.
+    """
+
+    def __init__(
+        self, split: PreparedSplit, recorder: Recorder, batches: RadiographLoader | None = None
+    ):
+        super().__init__()
+        self.split, self.recorder, self.batches = split, recorder, batches
+        self._begun = time.monotonic()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._begun = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        assert logs is not None
+        self.recorder.training_seconds.append(time.monotonic() - self._begun)
+        if self.batches is None:
+            logs.update(self._measure())
+            return
+        with averaged(self.model, self.batches):
+            logs.update(self._measure())
+            self.recorder.averaged = snapshot(
+                changing_variables(self.model), into=self.recorder.averaged
+            )
+
+    def _measure(self) -> dict[str, float]:
+        logits = forward_split(self.model, self.split, quiet=True)
+        truth = self.split.truth
+        counts = EpochMetrics(logits.shape[1])
+        counts.update_state(truth, logits)
+        found = {f"val_{name}": float(value) for name, value in counts.result().items()}
+        found["val_loss"] = float(self.model.loss(truth, logits))
+        return found | macro_averages(truth, logits)
+
+
+def macro_averages(truth: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """Exact mean AUROC and average precision of the findings; NaN for logits that are no numbers.
+
+    Args:
+        truth: (n, labels) of 0 and 1.
+        logits: (n, labels).
+    """
+    if not np.isfinite(logits).all():
+        return dict.fromkeys(EXACT, float("nan"))
+    table = per_label.label_table(
+        truth, expit(logits.astype("float64")), labels=LABELS, normal=NO_FINDING
+    )
+    return {name: per_label.average(table, measure) for name, measure in EXACT.items()}
+
+
+def check_monitor(monitor: str, truth: np.ndarray) -> None:
+    """Refuse to choose an epoch by a measure that the validation split does not have.
+
+    Args:
+        monitor: one of `config.MONITORS`.
+        truth: labels of the validation split.
+
+    Raises:
+        CxrError: it is undefined there.
+    """
+    positives = truth[:, [label != NO_FINDING for label in LABELS]].sum(axis=0)
+    if monitor in EXACT and not ((positives > 0) & (positives < len(truth))).any():
+        raise CxrError(
+            f"{monitor} needs a finding that some of the {len(truth):,} validation images have and "
+            "others have not, and there is none. Give --monitor val_loss, or more images."
+        )
+
+
+@contextmanager
+def averaged(model: keras.Model, batches: RadiographLoader) -> Iterator[None]:
+    """Within the body, `model` has the average of its weights; afterwards its own.
+
+    Its batch normalisation statistics are counted anew on training batches: those that the
+    training keeps belong to other weights.
+    """
+    variables = changing_variables(model)
+    own = snapshot(variables)
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    _count_statistics(model, batches)
+    try:
+        yield
+    finally:
+        assign(variables, lambda place: own[place])
+
+
+def _count_statistics(model: keras.Model, batches: RadiographLoader) -> None:
+    """Give each layer of batch normalisation the mean statistics of some training batches."""
+    counted = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+    ]
+    momenta = [layer.momentum for layer in counted]
+    try:
+        for number in range(min(_COUNTED_ANEW, len(batches)) if counted else 0):
+            for layer in counted:
+                layer.momentum = number / (number + 1)  # the mean of all so far
+            _run_in_training_mode(model, batches[number][0])
+    finally:
+        for layer, momentum in zip(counted, momenta, strict=True):
+            layer.momentum = momentum
+
+
+def _run_in_training_mode(model: keras.Model, pixels: Any) -> None:
+    if keras.backend.backend() == "torch":
+        import torch
+
+        with torch.no_grad():
+            model(pixels, training=True)
+    else:
+        model(pixels, training=True)
