@@ -19,16 +19,23 @@ LOGITS = "logits"
 PROBABILITIES = "probabilities"
 
 
-def input_stem() -> tuple[keras.KerasTensor, keras.KerasTensor]:
+def input_stem(*, grey: bool = False) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Raw grey pixels → what a network takes, as layers of the graph.
+
+    Args:
+        grey: one channel of (pixel − 127) / 128, for networks whose three channels would be equal.
 
     Returns:
         The input, (N, 256, 256, 1) grey values in 0…255, and (N, 224, 224, 3): its centre,
-        repeated into three channels, with ImageNet's mean and standard deviation taken out.
+        repeated into three channels, with ImageNet's mean and standard deviation taken out. Where
+        `grey`, (N, 224, 224, 1).
     """
     pixels = keras.Input((INPUT_SIZE, INPUT_SIZE, 1), name="pixels")
-    grey = layers.Cropping2D((INPUT_SIZE - CROP_SIZE) // 2, name="centre_crop")(pixels)
-    rgb = layers.Concatenate(name="grey_to_rgb")([grey, grey, grey])
+    centre = layers.Cropping2D((INPUT_SIZE - CROP_SIZE) // 2, name="centre_crop")(pixels)
+    if grey:
+        normalisation = layers.Rescaling(1 / 128, -127 / 128, name="imagenet_normalisation")
+        return pixels, normalisation(centre)
+    rgb = layers.Concatenate(name="grey_to_rgb")([centre, centre, centre])
     scale = [1.0 / (255.0 * std) for std in IMAGENET_STD]
     offset = [-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
     return pixels, layers.Rescaling(scale, offset, name="imagenet_normalisation")(rgb)
@@ -49,6 +56,14 @@ def sigmoid_head(features: keras.KerasTensor, outputs: int) -> keras.KerasTensor
 def torch_uniform() -> keras.initializers.Initializer:
     """PyTorch's default for kernels, U(±1/√fan_in); Keras's Glorot starts larger."""
     return keras.initializers.VarianceScaling(1.0 / 3.0, mode="fan_in", distribution="uniform")
+
+
+def torch_uniform_depthwise() -> keras.initializers.Initializer:
+    """The same for depthwise kernels (height, width, channels, 1), of which each sees one channel.
+
+    Keras counts all channels into their fan-in; height · width is what it calls their fan-out.
+    """
+    return keras.initializers.VarianceScaling(1.0 / 3.0, mode="fan_out", distribution="uniform")
 
 
 def convolution(
@@ -79,11 +94,11 @@ def convolution(
     )(x)
 
 
-def batch_norm(x: keras.KerasTensor, *, name: str) -> keras.KerasTensor:
-    """Batch normalisation with PyTorch's momentum and epsilon."""
-    return layers.BatchNormalization(
-        momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=name
-    )(x)
+def batch_norm(
+    x: keras.KerasTensor, *, name: str, epsilon: float = BATCH_NORM_EPSILON
+) -> keras.KerasTensor:
+    """Batch normalisation with PyTorch's momentum and, unless told otherwise, its epsilon."""
+    return layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=epsilon, name=name)(x)
 
 
 def dense_relu(x: keras.KerasTensor, units: int, *, name: str) -> keras.KerasTensor:

@@ -18,29 +18,30 @@ import numpy as np
 def draw_as_torch(model: keras.Model) -> None:
     """Give `model` the first weights that it would have on torch's CPU, in place.
 
-    Kernels with `blocks.torch_uniform` are drawn anew from their own seeds, bit for bit as on
-    torch; all else of a network (zeros, ones) is the same everywhere. On torch nothing is done.
+    Kernels with `blocks.torch_uniform` or `torch_uniform_depthwise` are drawn anew from their own
+    seeds, bit for bit as on torch; all else of a network (zeros, ones) is the same everywhere. On
+    torch nothing is done.
 
     Args:
         model: a network as it was built; weights that were set since are lost.
     """
     if keras.backend.backend() == "torch":
         return
-    for kernel, start in _uniform_kernels(model):
-        fan_in = math.prod(kernel.shape[:-1])
-        limit = math.sqrt(3.0 * start.scale / max(1.0, fan_in))
+    for kernel, start, inputs in _uniform_kernels(model):
+        limit = math.sqrt(3.0 * start.scale / inputs)
         values = _torch_rand(kernel.shape, start.seed)
         kernel.assign(np.float32(2 * limit) * values + np.float32(-limit))
 
 
-def _uniform_kernels(model: keras.Model) -> Iterator[tuple[Any, Any]]:
-    """Each kernel that starts uniform by its fan-in, and its initializer."""
+def _uniform_kernels(model: keras.Model) -> Iterator[tuple[Any, Any, int]]:
+    """Each kernel that starts uniform by its inputs, its initializer, and their number."""
     for layer in model.layers:
-        start = getattr(layer, "kernel_initializer", None)
+        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+        start = getattr(layer, "depthwise_initializer" if depthwise else "kernel_initializer", None)
         if isinstance(start, keras.initializers.VarianceScaling) and (
-            (start.mode, start.distribution) == ("fan_in", "uniform")
+            (start.mode, start.distribution) == ("fan_out" if depthwise else "fan_in", "uniform")
         ):
-            yield layer.kernel, start
+            yield layer.kernel, start, math.prod(layer.kernel.shape[: 2 if depthwise else -1])
 
 
 def _torch_rand(shape: tuple[int, ...], seed: int) -> np.ndarray:

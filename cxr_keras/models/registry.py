@@ -20,7 +20,7 @@ Body = Callable[[keras.KerasTensor], keras.KerasTensor]
 IMAGENET, RANDOM = "imagenet", "none"  # what `weights` may say, besides a path
 
 # modules of this package that register networks
-_FAMILIES = ("alexnet", "densenet", "keras_cv", "resnet", "vgg")
+_FAMILIES = ("alexnet", "densenet", "efficientnet", "keras_cv", "resnet", "vgg")
 _REGISTRY: dict[str, ModelSpec] = {}
 
 
@@ -34,7 +34,8 @@ class ModelSpec:
         source: where the network comes from, for people.
         blocks: prefixes of layer names, from input to output. A block is what `--fine-tune N`
             counts: the layers called by its name, or by its name and "_…".
-        pretrained: torchvision's weights for the body, None if there are none.
+        pretrained: PyTorch's weights for the body, None if there are none.
+        grey: its body takes one channel, (N, 224, 224, 1), see `blocks.input_stem`.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ModelSpec:
     source: str
     blocks: tuple[str, ...] = ()
     pretrained: Pretrained | None = None
+    grey: bool = False
 
     @property
     def default_weights(self) -> str:
@@ -57,14 +59,19 @@ class ModelSpec:
 
 
 def register_model(
-    *, source: str, blocks: tuple[str, ...] = (), pretrained: Pretrained | None = None
+    *,
+    source: str,
+    blocks: tuple[str, ...] = (),
+    pretrained: Pretrained | None = None,
+    grey: bool = False,
 ) -> Callable[[Body], Body]:
     """Register the decorated function as a network under its own name.
 
     Args:
         source: where the network comes from, for people.
         blocks: prefixes of its layer names, from input to output (see `ModelSpec`).
-        pretrained: torchvision's weights for it.
+        pretrained: PyTorch's weights for it.
+        grey: it takes one channel in place of three (see `ModelSpec`).
 
     Example:
         >>> import keras
@@ -81,7 +88,7 @@ def register_model(
         name = body.__name__
         if name in _REGISTRY:
             raise ValueError(f"Two networks are called {name!r}; rename one of the functions.")
-        _REGISTRY[name] = ModelSpec(name, body, source, blocks, pretrained)
+        _REGISTRY[name] = ModelSpec(name, body, source, blocks, pretrained, grey)
         return body
 
     return register
@@ -116,8 +123,9 @@ def build_model(name: str, weights: PathLike | None = None, *, outputs: int = 15
 
     Args:
         name: a registered network, see `cxr-keras models`.
-        weights: of the body: None (or "none") for random ones, "imagenet" for torchvision's,
-            fetched once, or the path of a torchvision `.pth`. The head is always new.
+        weights: of the body: None (or "none") for random ones, "imagenet" for PyTorch's,
+            fetched once or from the extra `imagenet`, or the path of such a `.pth`. The head is
+            always new.
         outputs: labels to predict; NIH ChestX-ray14 has 15.
 
     Returns:
@@ -152,7 +160,7 @@ def count_parameters(name: str) -> int:
 
 
 def _network(spec: ModelSpec, outputs: int) -> keras.Model:
-    pixels, x = input_stem()
+    pixels, x = input_stem(grey=spec.grey)
     return keras.Model(pixels, sigmoid_head(spec.body(x), outputs), name=spec.name)
 
 

@@ -1,4 +1,4 @@
-"""PyTorch weights of torchvision's networks → Keras, by layer name.
+"""PyTorch weights of torchvision's and other networks → Keras, by layer name.
 
 Three steps, each usable alone: `imagenet_file` finds or fetches the file, `load_state_dict`
 reads it, `port` copies it into a network. The 1000-way head is never copied.
@@ -7,6 +7,7 @@ reads it, `port` copies it into a network. The 1000-way head is never copied.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import re
 import sys
@@ -28,6 +29,7 @@ from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.console import notice
 
 BASE_URL = "https://download.pytorch.org/models/"
+EXTRA = 'python -m pip install "cxr-keras[imagenet]"'
 URL_VARIABLE = "CXR_KERAS_WEIGHTS_URL"  # another place that holds the same files
 
 # torchvision's own files of DenseNet were written when a module was still called "norm.1";
@@ -37,6 +39,7 @@ _BATCH_COUNT = "num_batches_tracked"  # Keras's batch normalisation does not cou
 _SUFFIXES: dict[type, tuple[str, ...]] = {  # in the order of the Keras layer's weights
     keras.layers.Conv2D: ("weight", "bias"),
     keras.layers.Dense: ("weight", "bias"),
+    keras.layers.DepthwiseConv2D: ("weight", "bias"),
     keras.layers.BatchNormalization: ("weight", "bias", "running_mean", "running_var"),
 }
 _NAMES_SHOWN = 5
@@ -44,21 +47,32 @@ _NAMES_SHOWN = 5
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Where torchvision keeps the weights of a network, and what it calls them.
+    """Where PyTorch's weights of a network are, and what they are called.
 
     Attributes:
-        file: torchvision's file name; its last eight hex digits begin the file's SHA-256.
-        layers: Keras layer → prefix of torchvision's parameters, such as
+        file: the file's name. Of torchvision's, the last eight hex digits begin its SHA-256.
+        layers: Keras layer → prefix of PyTorch's parameters, such as
             "conv1" → "features.0". Every layer with weights but the head.
         head: prefix of the 1000-way head, which is left out.
         flattened: the dense layer after a flatten → (channels, height, width) before it:
             PyTorch flattens channels first, Keras channels last.
+        package: the importable package that has the file in its folder `models`; None for
+            torchvision's, which are fetched.
+        summed: the first convolution of a network that takes grey images: its kernel is summed
+            over PyTorch's three colours.
     """
 
     file: str
     layers: Mapping[str, str]
     head: str
     flattened: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    package: str | None = None
+    summed: str | None = None
+
+    @property
+    def owner(self) -> str:
+        """Who made the file, for people."""
+        return self.package or "torchvision"
 
     @property
     def sha256_prefix(self) -> str:
@@ -75,12 +89,16 @@ class Pretrained:
 def imagenet_file(pretrained: Pretrained) -> Path:
     """The checked file of ImageNet weights, from torch's own cache or fetched into it.
 
-    The cache is the one that torch.hub and torchvision use: `$TORCH_HOME/hub/checkpoints`.
+    Where a package has it, it is that package's file, and nothing is fetched. The cache is the
+    one that torch.hub and torchvision use: `$TORCH_HOME/hub/checkpoints`.
 
     Raises:
-        ModelError: it can neither be found nor fetched, it cannot be written, or its SHA-256 is
-            not the one in its name. The message names the address and the folder to put it in.
+        ModelError: its package is not installed, it can neither be found nor fetched, it cannot
+            be written, or its SHA-256 is not the one in its name. The message names the address
+            and the folder to put it in.
     """
+    if pretrained.package:
+        return _packaged_file(pretrained.file, pretrained.package)
     import torch
 
     target = Path(torch.hub.get_dir()) / "checkpoints" / pretrained.file
@@ -109,11 +127,23 @@ def imagenet_file(pretrained: Pretrained) -> Path:
     return target
 
 
+def _packaged_file(name: str, package: str) -> Path:
+    """A file in an installed package, which is found and not imported."""
+    found = importlib.util.find_spec(package)
+    file = Path(found.origin).parent / "models" / name if found and found.origin else None
+    if file is None or not file.is_file():
+        raise ModelError(
+            f"{name} is in the package {package.replace('_', '-')}, which is not installed. "
+            f"Run: {EXTRA}. Or give --weights none."
+        )
+    return file
+
+
 def load_state_dict(path: PathLike) -> dict[str, Any]:
     """Read the tensors of a `.pth` file; nothing in the file is executed.
 
     Returns:
-        torchvision's parameter name → torch tensor on the CPU.
+        PyTorch's parameter name → torch tensor on the CPU.
 
     Raises:
         ModelError: no such file, cut short, not a PyTorch file, or not a state dict.
@@ -147,7 +177,7 @@ def port(
     *,
     origin: PathLike = "The state dict",
 ) -> None:
-    """Copy a torchvision state dict into the body of `model`, in place; the head stays.
+    """Copy a PyTorch state dict into the body of `model`, in place; the head stays.
 
     Nothing is copied unless everything fits.
 
@@ -206,7 +236,7 @@ def _check_names(
     if unused:
         faults.append(f"{network} has no place for {_some(unused)}")
     raise ModelError(
-        f"{origin} does not hold torchvision's {network}: {'; '.join(faults)}. "
+        f"{origin} does not hold {pretrained.owner}'s {network}: {'; '.join(faults)}. "
         f"Expected the parameters of {pretrained.file}."
     )
 
@@ -217,13 +247,18 @@ def _to_keras(
     """One tensor in Keras's order of axes, its shape checked in PyTorch's."""
     values = tensor.detach().float()
     kernel = name.endswith(".weight") and not isinstance(layer, keras.layers.BatchNormalization)
-    expected = _torch_shape(layer) if kernel else tuple(layer.weights[-1].shape)
+    summed = kernel and layer.name == pretrained.summed
+    expected = _torch_shape(layer, colours=summed) if kernel else tuple(layer.weights[-1].shape)
     if tuple(values.shape) != expected:
         raise ModelError(
             f"{origin} does not fit: {name} has the shape {tuple(values.shape)}, "
             f"expected {expected}."
         )
-    if kernel and values.ndim == 4:
+    if summed:
+        values = values.sum(1, keepdim=True)
+    if isinstance(layer, keras.layers.DepthwiseConv2D) and kernel:
+        values = values.permute(2, 3, 0, 1)  # (out, 1, height, width) → (height, width, out, 1)
+    elif kernel and values.ndim == 4:
         values = values.permute(2, 3, 1, 0)  # (out, in, height, width) → (height, width, in, out)
     elif kernel and layer.name in pretrained.flattened:
         channels, *_ = pretrained.flattened[layer.name]  # then height and width
@@ -235,10 +270,12 @@ def _to_keras(
     return transposed
 
 
-def _torch_shape(layer: keras.Layer) -> tuple[int, ...]:
+def _torch_shape(layer: keras.Layer, *, colours: bool) -> tuple[int, ...]:
     """The shape of a layer's kernel in PyTorch: (out, in) or (out, in, height, width)."""
     *size, inputs, outputs = layer.kernel.shape
-    return (outputs, inputs, *size)
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        inputs, outputs = outputs, inputs
+    return (outputs, 3 if colours else inputs, *size)
 
 
 def _check_sha256(file: Path, pretrained: Pretrained) -> None:

@@ -27,7 +27,8 @@ if importlib.util.find_spec("keras_cv") is None:  # .ci/run has an environment w
     NAMES = [name for name in NAMES if not name.startswith("kerascv")]
 SLOW = pytest.mark.slow
 TOO_SLOW = ("alexnet", "resnet18", "densenet121", "vgg16", "vgg19")
-COUNTED = (keras.layers.Conv2D, keras.layers.Dense)
+TOO_SLOW += ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+COUNTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 
 # Weight layers as the names and the report count them; ResNets leave out their skips' 1×1
 WEIGHT_LAYERS = {
@@ -35,6 +36,9 @@ WEIGHT_LAYERS = {
     "alexnet_custom": 8,
     "densenet121": 121,
     "densenet_custom": 9,
+    "efficientnet_lite0": 50,
+    "efficientnet_lite1": 65,
+    "efficientnet_lite2": 65,
     "kerascv_densenet121": 121,
     "kerascv_resnet18": 18,
     "kerascv_resnet50": 50,
@@ -48,6 +52,9 @@ FEATURES = {
     "alexnet_custom": 4096,
     "densenet121": 1024,
     "densenet_custom": 176,
+    "efficientnet_lite0": 1280,
+    "efficientnet_lite1": 1280,
+    "efficientnet_lite2": 1280,
     "kerascv_densenet121": 1024,
     "kerascv_resnet18": 512,
     "kerascv_resnet50": 2048,
