@@ -101,6 +101,7 @@ def _torch_names(stages: tuple[_Stage, ...]) -> Iterator[tuple[str, str]]:
     blocks=_BLOCKS,
     pretrained=_pretrained(0, "57934424", _LITE0),
     grey=True,
+    recipe="modern",
 )
 def efficientnet_lite0(x: keras.KerasTensor) -> keras.KerasTensor:
     """EfficientNet-Lite0: 16 inverted residual blocks.
@@ -119,6 +120,7 @@ def efficientnet_lite0(x: keras.KerasTensor) -> keras.KerasTensor:
     blocks=_BLOCKS,
     pretrained=_pretrained(1, "77cc7160", _LITE1),
     grey=True,
+    recipe="modern",
 )
 def efficientnet_lite1(x: keras.KerasTensor) -> keras.KerasTensor:
     """EfficientNet-Lite1: Lite0 with 21 blocks; (N, 224, 224, 1) → (N, 1280) features."""
@@ -130,6 +132,7 @@ def efficientnet_lite1(x: keras.KerasTensor) -> keras.KerasTensor:
     blocks=_BLOCKS,
     pretrained=_pretrained(2, "9656183e", _LITE2),
     grey=True,
+    recipe="modern",
 )
 def efficientnet_lite2(x: keras.KerasTensor) -> keras.KerasTensor:
     """EfficientNet-Lite2: Lite1 with a tenth more filters; (N, 224, 224, 1) → (N, 1280)."""

@@ -36,6 +36,7 @@ class ModelSpec:
             counts: the layers called by its name, or by its name and "_…".
         pretrained: PyTorch's weights for the body, None if there are none.
         grey: its body takes one channel, (N, 224, 224, 1), see `blocks.input_stem`.
+        recipe: how it trains if nobody says otherwise, see `cxr_keras.training.recipes`.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ModelSpec:
     blocks: tuple[str, ...] = ()
     pretrained: Pretrained | None = None
     grey: bool = False
+    recipe: str = "report"
 
     @property
     def default_weights(self) -> str:
@@ -64,6 +66,7 @@ def register_model(
     blocks: tuple[str, ...] = (),
     pretrained: Pretrained | None = None,
     grey: bool = False,
+    recipe: str = "report",
 ) -> Callable[[Body], Body]:
     """Register the decorated function as a network under its own name.
 
@@ -72,6 +75,7 @@ def register_model(
         blocks: prefixes of its layer names, from input to output (see `ModelSpec`).
         pretrained: PyTorch's weights for it.
         grey: it takes one channel in place of three (see `ModelSpec`).
+        recipe: how it trains if nobody says otherwise: "report" or "modern".
 
     Example:
         >>> import keras
@@ -88,7 +92,7 @@ def register_model(
         name = body.__name__
         if name in _REGISTRY:
             raise ValueError(f"Two networks are called {name!r}; rename one of the functions.")
-        _REGISTRY[name] = ModelSpec(name, body, source, blocks, pretrained, grey)
+        _REGISTRY[name] = ModelSpec(name, body, source, blocks, pretrained, grey, recipe)
         return body
 
     return register
