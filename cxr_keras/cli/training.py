@@ -10,6 +10,7 @@ import click
 from cxr_keras.cli.options import (
     data_option,
     fine_tune_blocks,
+    framing_options,
     output_dir_option,
     sampling_options,
 )
@@ -91,6 +92,7 @@ def models() -> None:
     show_default=True,
     help="The mixed ones are faster on most GPUs. A GPU is used whenever PyTorch finds one.",
 )
+@framing_options
 @sampling_options()
 @click.option(
     "--seed",

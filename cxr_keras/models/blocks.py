@@ -5,8 +5,9 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-INPUT_SIZE = 256  # pixels of a stored radiograph's side
-CROP_SIZE = 224  # pixels that a network sees
+from cxr_keras.framing import DEFAULT_FRAMING, Framing
+
+CENTRE_CROP = "centre_crop"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -19,15 +20,19 @@ LOGITS = "logits"
 PROBABILITIES = "probabilities"
 
 
-def input_stem() -> tuple[keras.KerasTensor, keras.KerasTensor]:
+def input_stem(
+    framing: Framing = DEFAULT_FRAMING,
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Raw grey pixels → what a network takes, as layers of the graph.
 
     Returns:
-        The input, (N, 256, 256, 1) grey values in 0…255, and (N, 224, 224, 3): its centre,
+        The input, (N, stored, stored, 1) grey values in 0…255, and (N, size, size, 3): its centre
+        (by default 224 of 256 pixels; all of it where nothing is to be cropped),
         repeated into three channels, with ImageNet's mean and standard deviation taken out.
     """
-    pixels = keras.Input((INPUT_SIZE, INPUT_SIZE, 1), name="pixels")
-    grey = layers.Cropping2D((INPUT_SIZE - CROP_SIZE) // 2, name="centre_crop")(pixels)
+    pixels = grey = keras.Input((framing.stored, framing.stored, 1), name="pixels")
+    if any(framing.margins):
+        grey = layers.Cropping2D((framing.margins, framing.margins), name=CENTRE_CROP)(pixels)
     rgb = layers.Concatenate(name="grey_to_rgb")([grey, grey, grey])
     scale = [1.0 / (255.0 * std) for std in IMAGENET_STD]
     offset = [-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]

@@ -12,6 +12,7 @@ from typing import Any
 
 from cxr_keras.data.options import SEED, SPLIT_METHODS, SplitMethod, images_per_class
 from cxr_keras.errors import CxrError
+from cxr_keras.framing import FIT, SIZE, Fit, Framing
 from cxr_keras.runs.options import RUNS_FOLDER
 from cxr_keras.training.losses import check_loss
 from cxr_keras.utils.arguments import PathLike, as_text, real, whole
@@ -40,8 +41,10 @@ class TrainConfig:
             image) for the official split.
         seed: of the weights, dropout and the batches.
         data_seed: of the choice of images and the split.
+        size: side in pixels of what the network sees, 64…1024.
+        fit: "crop" for the centre square, "whole" for all of the image (see `Framing`).
         name: of the run folder; by default <model>-ep<epochs>-lr<lr> and a short word for each of
-            loss, seeds, split method, weights and fine-tuning that is not the default.
+            loss, seeds, split method, weights, fine-tuning, size and fit that is not the default.
         folder: where run folders lie.
         checkpoint_every: epochs between checkpoints; by default as often as costs 5% of the time.
         feature_cache: run the frozen part of a network once per image, not once per epoch; the
@@ -64,6 +67,8 @@ class TrainConfig:
     per_class: int | None = None
     seed: int = SEED
     data_seed: int = SEED
+    size: int = SIZE
+    fit: Fit = FIT
     name: str | None = None
     folder: PathLike = RUNS_FOLDER
     checkpoint_every: int | None = None
@@ -79,6 +84,7 @@ class TrainConfig:
             "lr": real("lr", self.lr),
             "seed": whole("seed", self.seed, at_least=0),
             "data_seed": whole("data_seed", self.data_seed, at_least=0),
+            "size": Framing(self.size, self.fit).size,
         }
         for name in ("epochs", "batch_size", "per_class", "checkpoint_every", "fine_tune"):
             value = getattr(self, name)
@@ -115,6 +121,8 @@ class TrainConfig:
             "split_method": self.split_method,
             "weights": "random" if self.weights == "none" else Path(self.weights or "").stem,
             "fine_tune": f"ft{self.fine_tune}",
+            "size": f"size{self.size}",
+            "fit": self.fit,
         }
         changed = [
             w for name, w in words.items() if getattr(self, name) != getattr(TrainConfig, name)

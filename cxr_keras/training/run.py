@@ -22,12 +22,13 @@ from cxr_keras.data.splits import TEST, TRAIN, VAL, describe_sizes, shared_patie
 from cxr_keras.errors import ModelError
 from cxr_keras.evaluation.evaluation import Evaluation, frame_of, write_own_evaluation
 from cxr_keras.evaluation.predictions import columns_of
+from cxr_keras.framing import Fit, Framing
 from cxr_keras.inference.forward import forward_split
 from cxr_keras.metrics import per_label
 from cxr_keras.metrics.thresholds import choose_thresholds
 from cxr_keras.models.freezing import count_trainable, freeze
 from cxr_keras.models.registry import RANDOM, build_model, get_spec
-from cxr_keras.models.user_built import with_logits
+from cxr_keras.models.user_built import framing_of, with_logits
 from cxr_keras.runs import model_file, run_folder
 from cxr_keras.runs.card import Card
 from cxr_keras.runs.opening import check_folder, check_same_data, training_folder
@@ -79,6 +80,8 @@ def train(
     per_class: Whole | None = TrainConfig.per_class,
     seed: Whole = TrainConfig.seed,
     data_seed: Whole = TrainConfig.data_seed,
+    size: Whole | None = None,
+    fit: Fit | None = None,
     name: str | None = None,
     folder: PathLike = TrainConfig.folder,
     checkpoint_every: Whole | None = None,
@@ -93,7 +96,7 @@ def train(
 
     Args:
         model: a registered network, see `cxr-keras models`; or a built `keras.Model`, raw grey
-            pixels (N, 256, 256, 1) in 0…255 → (N, 15) sigmoids, which is trained in place, as far
+            pixels (N, side, side, 1) in 0…255 → (N, 15) sigmoids, which is trained in place, as far
             as its layers are trainable.
         data: a folder in NIH's layout; by default $CXR_KERAS_DATA, ./data/nih, or phantoms.
         epochs: passes over the training split.
@@ -111,9 +114,14 @@ def train(
             split.
         seed: of the weights, dropout and the batches.
         data_seed: of the choice of images and the split. Runs of other seeds share a test split.
+        size: side in pixels of what the network sees, 64…1024; by default 224. A built model's
+            input decides it.
+        fit: "crop" for the centre square (the shorter side is scaled to 8/7 of the size, and the
+            rim is cropped), "whole" for all of the image with black beside it; by default "crop",
+            for a built model as its input says (see `user_built.framing_of`).
         name: of the run folder; by default <model>-ep<epochs>-lr<lr> and a short word for each of
-            loss, seeds, split method, weights and fine-tuning that is not the default, as in
-            resnet18-ep30-lr0.0005-focal-seed7.
+            loss, seeds, split method, weights, fine-tuning, size and fit that is not the default,
+            as in resnet18-ep30-lr0.0005-focal-seed7.
         folder: where run folders lie.
         checkpoint_every: epochs between checkpoints; by default as often as costs 5% of the time.
         feature_cache: run the frozen part of a network once per image, not once per epoch.
@@ -142,6 +150,8 @@ def train(
         >>> run.history["epoch"].tolist()
         [1, 2]
     """
+    asked: dict[str, Any] = {"size": size, "fit": fit}
+    framing = Framing.of(asked) if isinstance(model, str) else framing_of(model, **asked)
     config = configure(
         model=model if isinstance(model, str) else model.name,
         data=data,
@@ -156,6 +166,8 @@ def train(
         per_class=per_class,
         seed=seed,
         data_seed=data_seed,
+        size=framing.size,
+        fit=framing.fit,
         name=name,
         folder=folder,
         checkpoint_every=checkpoint_every,
@@ -174,6 +186,8 @@ def train(
         per_class=config.per_class,
         split_method=config.split_method,
         seed=config.data_seed,
+        size=config.size,
+        fit=config.fit,
     )
     _say_sizes(prepared)
     with (
@@ -218,7 +232,9 @@ def _build(config: TrainConfig) -> keras.Model:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.precision)
     try:
-        network = build_model(config.model, weights, outputs=len(LABELS))
+        network = build_model(
+            config.model, weights, outputs=len(LABELS), size=config.size, fit=config.fit
+        )
     finally:
         keras.config.set_dtype_policy(before)
     pretrained = weights != RANDOM
@@ -237,7 +253,8 @@ def _as_given(model: keras.Model, config: TrainConfig) -> keras.Model:
                 f"model has its own. Leave {name} out, or give a name in place of the model."
             )
     network = with_logits(model, len(LABELS))
-    notice(f"{config.model}: a built model, {count_trainable(network)}.")
+    images = f"images of {config.size} px, {config.fit}"
+    notice(f"{config.model}: a built model for {images}, {count_trainable(network)}.")
     return network
 
 
