@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cxr_keras.cli.options import FOLDER, sampling_options
+from cxr_keras.cli.options import FOLDER, framing_options, sampling_options
 from cxr_keras.data.options import PHANTOM_COUNT, PHANTOM_SEED
 
 
@@ -73,6 +73,7 @@ def download(dest: Path, archives: str | None, metadata_only: bool, keep_archive
 @click.command()
 @click.argument("data", type=FOLDER, required=False)
 @sampling_options("--seed")
+@framing_options
 @click.option(
     "--allow-missing",
     is_flag=True,
@@ -171,7 +172,7 @@ def cache_list() -> None:
     entries = list_cache()
     root = cache_folder()
     rows = [
-        (entry.what, str(entry.folder.relative_to(root)), _size(entry.size), _age(entry.days))
+        (_what(entry), str(entry.folder.relative_to(root)), _size(entry.size), _age(entry.days))
         for entry in entries
     ]
     rows.append(("total", "", _size(total_size(entries)), ""))
@@ -203,6 +204,11 @@ def cache_clear(older_than: float) -> None:
     for entry in deleted:
         click.echo(f"Deleted: {entry.folder} ({entry.what}, {_size(entry.size)})", err=True)
     click.echo(f"Freed {_size(total_size(deleted))} ({len(deleted):,} folders).")
+
+
+def _what(entry: Any) -> str:
+    """What something in the cache is; of a pixel store also how large its images are."""
+    return f"{entry.what} ({entry.framing})" if entry.framing else str(entry.what)
 
 
 def _size(count: int) -> str:

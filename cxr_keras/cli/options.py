@@ -20,6 +20,7 @@ from cxr_keras.data.options import (
     SPLIT_METHODS,
 )
 from cxr_keras.errors import CxrError
+from cxr_keras.framing import FIT, FITS, MAX_SIZE, MIN_SIZE, SIZE
 from cxr_keras.metrics.options import RESAMPLES
 from cxr_keras.runs.options import RUNS_FOLDER
 from cxr_keras.utils.memory import is_out_of_memory
@@ -27,6 +28,10 @@ from cxr_keras.utils.memory import is_out_of_memory
 Command = TypeVar("Command", bound=Callable[..., Any])
 FOLDER = click.Path(file_okay=False, path_type=Path)
 INTERRUPTED = 130
+SIZE_HELP = "Side in pixels of the square that the network sees."
+FIT_HELP = (
+    "crop: the centre square of the image, less its rim; whole: all of it, with black beside it."
+)
 
 
 class Group(click.Group):
@@ -119,6 +124,25 @@ def sampling_options(*seed_names: str) -> Callable[[Command], Command]:
         return command
 
     return add
+
+
+def framing_options(command: Command) -> Command:
+    """Options of what a network sees of an image."""
+    size = click.option(
+        "--size",
+        type=click.IntRange(MIN_SIZE, MAX_SIZE),
+        default=SIZE,
+        show_default=True,
+        help=SIZE_HELP,
+    )
+    fit = click.option(
+        "--fit",
+        type=click.Choice(FITS),
+        default=FIT,
+        show_default=True,
+        help=FIT_HELP,
+    )
+    return size(fit(command))
 
 
 def fine_tune_blocks(

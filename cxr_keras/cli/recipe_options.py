@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from cxr_keras.cli.options import Command, fine_tune_blocks
+from cxr_keras.cli.options import FIT_HELP, SIZE_HELP, Command, fine_tune_blocks
 from cxr_keras.data.options import AUGMENTATIONS, SAMPLERS
+from cxr_keras.framing import FITS, MAX_SIZE, MIN_SIZE
 from cxr_keras.training.config import TrainConfig
 from cxr_keras.training.losses import LOSSES
 from cxr_keras.training.options import MONITORS, OPTIMIZERS, PRECISIONS, SCHEDULES
@@ -55,6 +56,8 @@ _SETTINGS: dict[str, tuple[Any, str]] = {
         "What the kept epoch is best in: loss, mean AUROC or mean average precision.",
     ),
     "early-stop": (_NONE_OR_MORE, "Stop after so many epochs without a better one; 0 for never."),
+    "size": (click.IntRange(MIN_SIZE, MAX_SIZE), SIZE_HELP),
+    "fit": (click.Choice(FITS), FIT_HELP),
     "precision": (
         click.Choice(PRECISIONS),
         "The mixed ones are faster on most GPUs; auto takes bfloat16 where this machine computes "

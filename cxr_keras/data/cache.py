@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_keras.data import phantom, pixel_store, preparation
+from cxr_keras.framing import Framing
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import cache_folder, hold_lock
 
@@ -42,12 +43,14 @@ class Entry:
         folder: where it lies.
         size: in bytes.
         days: since it was last used.
+        framing: of a pixel store: how large its images are, and how much of them.
     """
 
     what: str
     folder: Path
     size: int
     days: float
+    framing: Framing | None = None
 
 
 def list_cache() -> list[Entry]:
@@ -59,7 +62,9 @@ def list_cache() -> list[Entry]:
         for folder, what in _folders(root / kind, *KINDS[kind]):
             with suppress(FileNotFoundError):  # another process has cleared it meanwhile
                 days = max(0.0, now - folder.stat().st_mtime) / DAY_S
-                found.append(Entry(what, folder, _size(folder), days))
+                is_store = kind == pixel_store.FOLDER and what != LEFTOVER
+                framing = pixel_store.framing_of(folder) if is_store else None
+                found.append(Entry(what, folder, _size(folder), days, framing))
     return sorted(found, key=lambda entry: entry.days)
 
 

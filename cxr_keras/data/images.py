@@ -1,4 +1,4 @@
-"""Any image file → grey uint8 (256, 256), the one form in which radiographs are stored and seen."""
+"""Any image file → a grey uint8 square, the one form in which radiographs are stored and seen."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cxr_keras.errors import ImageError
+from cxr_keras.framing import DEFAULT_FRAMING, Framing
 
 VERSION = 1  # of decoding: raise it when a pixel may come out otherwise
-SIDE = 256
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_PIXELS = 80_000_000  # four times the largest digital detectors; more is a mistake or a bomb
 
@@ -19,13 +19,20 @@ _FORMATS = ("PNG", "JPEG")
 _ORIENTATION = 0x0112  # EXIF
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """Read a PNG or JPEG as a grey radiograph: uint8, shape (256, 256), 0 black … 255 white.
+def read_image(path: str | Path, framing: Framing = DEFAULT_FRAMING) -> np.ndarray:
+    """Read a PNG or JPEG as a grey radiograph: uint8, 0 black … 255 white.
 
     EXIF orientation is applied, transparency is laid over black, colours become ITU-R 601 luma,
-    and 16-bit values are scaled from the depth that holds them (8, 12 or 16 bits). The shorter
-    side is scaled to 256 with Pillow's antialiased bilinear filter and the centre is kept, as
-    torchvision's `Resize(256)` does.
+    and 16-bit values are scaled from the depth that holds them (8, 12 or 16 bits). Pillow's
+    antialiased bilinear filter scales the image.
+
+    Args:
+        path: the file.
+        framing: the size, and how much of the image is kept. By default the shorter side becomes
+            256 pixels and the centre is kept, as torchvision's `Resize(256)` does.
+
+    Returns:
+        Shape (framing.stored, framing.stored), by default (256, 256).
 
     Raises:
         ImageError: the file is missing, unreadable, no PNG or JPEG, cut short, animated or of
@@ -33,9 +40,10 @@ def read_image(path: str | Path) -> np.ndarray:
     """
     try:
         with Image.open(path, formats=_FORMATS) as image:
-            _check(image, path)
+            _check(image, path, framing)
             # inside: a grey image is not decoded before it is scaled
-            return _centre_square(_to_grey(image))
+            square = _centre_square if framing.fit == "crop" else _padded_square
+            return square(_to_grey(image), framing.stored)
     except ImageError:
         raise
     # Pillow's own limit, which it checks first: above 89 megapixels it warns (an error under
@@ -61,11 +69,11 @@ def find_image_files(folder: Path) -> list[Path]:
     )
 
 
-def _check(image: Image.Image, path: str | Path) -> None:
-    width, height = image.size
+def _check(image: Image.Image, path: str | Path, framing: Framing) -> None:
+    (width, height), side = image.size, framing.stored
     if width * height > MAX_PIXELS:
         raise ImageError(f"{path}: {width}×{height} is {_TOO_LARGE}.")
-    if max(width, height) * SIDE // max(min(width, height), 1) * SIDE > MAX_PIXELS:
+    if max(width, height) * side // max(min(width, height), 1) * side > MAX_PIXELS:
         raise ImageError(f"{path}: {width}×{height} is too narrow for a radiograph; crop it first.")
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
@@ -97,16 +105,29 @@ def _from_deep(values: np.ndarray) -> Image.Image:
     return Image.fromarray((scaled + 0.5).astype("uint8"))
 
 
-def _centre_square(grey: Image.Image) -> np.ndarray:
+def _centre_square(grey: Image.Image, side: int) -> np.ndarray:
+    """The shorter side scaled to `side`, the centre of the longer one kept."""
     width, height = grey.size
     shorter = min(width, height)
-    size = (max(SIDE, width * SIDE // shorter), max(SIDE, height * SIDE // shorter))
+    size = (max(side, width * side // shorter), max(side, height * side // shorter))
     if size != grey.size:
         grey = grey.resize(size, Image.Resampling.BILINEAR)
-    if size == (SIDE, SIDE):
+    if size == (side, side):
         return np.asarray(grey)
-    left, top = (size[0] - SIDE) // 2, (size[1] - SIDE) // 2
-    return np.asarray(grey.crop((left, top, left + SIDE, top + SIDE)))
+    left, top = (size[0] - side) // 2, (size[1] - side) // 2
+    return np.asarray(grey.crop((left, top, left + side, top + side)))
+
+
+def _padded_square(grey: Image.Image, side: int) -> np.ndarray:
+    """The longer side scaled to `side`, as much black on either side of the shorter one."""
+    longer = max(grey.size)
+    width, height = (max(1, round(length * side / longer)) for length in grey.size)
+    if (width, height) != grey.size:
+        grey = grey.resize((width, height), Image.Resampling.BILINEAR)
+    square = np.zeros((side, side), "uint8")
+    left, top = (side - width) // 2, (side - height) // 2
+    square[top : top + height, left : left + width] = np.asarray(grey)
+    return square
 
 
 def _looks_like(path: str | Path) -> str:

@@ -13,7 +13,7 @@ from cxr_keras.data.preparation import PreparedSplit
 
 
 class RadiographLoader(keras.utils.PyDataset):
-    """Batches of (pixels, truth): uint8 (B, 256, 256, 1) and float32 (B, 15).
+    """Batches of (pixels, truth): uint8 (B, side, side, 1) and float32 (B, 15).
 
     Samples, not batches, are shuffled anew every epoch, from a generator of the loader's own
     that depends on `seed` and the epoch's number only; so an epoch that is run again after an

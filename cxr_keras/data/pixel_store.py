@@ -1,12 +1,13 @@
 """The pixel store: each radiograph decoded once, kept in one memory-mapped uint8 array.
 
-A data folder has one store, whichever of its images are chosen: images that it lacks are decoded
-behind those that it holds. It lies in the cache folder:
+A data folder has one store for each size and fit, whichever of its images are chosen: images that
+it lacks are decoded behind those that it holds. It lies in the cache folder:
 
-    pixels/<data folder's name>-<key>/pixels.raw   the images, 256 × 256 bytes each
+    pixels/<data folder's name>-<key>/pixels.raw   the images, side × side bytes each
                                       index.csv    path, size, times, row in pixels.raw, digest
 
-The key is made of the decoder's version and the data folder's path. An image is found by its path,
+Where size and fit are not the default, ".<fit><size>" stands before the key. The key is made of the
+decoder's version, the framing and the data folder's path. An image is found by its path,
 size, and times of modification and of change, so a changed one is decoded anew. Rows that the
 index names are never written again: a process may be training on them. The index is replaced as a
 whole after the pixels it names are on disk, so whatever ends the work leaves a store of the images
@@ -23,14 +24,16 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import pandas as pd
 
-from cxr_keras.data.images import SIDE, VERSION, read_image
+from cxr_keras.data.images import VERSION, read_image
 from cxr_keras.errors import CxrError, DataError, ImageError
+from cxr_keras.framing import DEFAULT_FRAMING, FITS, Fit, Framing
 from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.console import progress_bar
 from cxr_keras.utils.files import atomic_file, cache_folder, hold_lock, mark_used
@@ -40,7 +43,8 @@ LAYOUT = 2  # of the store: raise it when that changes
 MAX_BAD_SHARE = 0.05
 FOLDER, INDEX, PIXELS = "pixels", "index.csv", "pixels.raw"
 
-_IMAGE_BYTES = SIDE * SIDE
+# of a store's folder; no data folder's name keeps its dots, see `_name`
+_FRAMED = re.compile(rf"\.({'|'.join(FITS)})(\d+)-[0-9a-f]+$")
 _STATE = ["path", "size", "mtime", "ctime"]
 _COLUMNS = [*_STATE, "row", "digest", "error"]
 _TYPES = {name: str if name in ("path", "digest", "error") else "int64" for name in _COLUMNS}
@@ -57,7 +61,7 @@ class PixelStore:
         folder: where the store lies.
         index: one row per image that was asked for, in that order: "path", "row" (of `pixels`; -1
             for a bad image), "digest" (of the decoded pixels), "error" (empty for a good image).
-        pixels: all images of the store, uint8 (N, 256, 256), memory-mapped and read-only.
+        pixels: all images of the store, uint8 (N, side, side), memory-mapped and read-only.
     """
 
     folder: Path
@@ -69,31 +73,34 @@ class PixelStore:
         return self.index.loc[self.index["error"] != "", ["path", "error"]]
 
 
-def open_store(paths: Sequence[PathLike], root: PathLike) -> PixelStore:
-    """The store of a data folder, with `paths` in it: those that it lacks are decoded.
+def open_store(
+    paths: Sequence[PathLike], root: PathLike, framing: Framing = DEFAULT_FRAMING
+) -> PixelStore:
+    """The store of a data folder and framing, with `paths` in it: those that it lacks are decoded.
 
     Two processes share a store: the second waits for the first, unless it has what it needs.
 
     Args:
         paths: the images, in the order of the answer's `index`.
         root: the data folder, by whose path the store is found.
+        framing: how large the images are stored, and how much of them.
 
     Raises:
         DataError: more than 5% of the files are bad, a file vanished, or the disk is full.
     """
     wanted = _states(paths)
-    folder = cache_folder(FOLDER) / _name(os.path.abspath(root))
+    folder = cache_folder(FOLDER) / _name(os.path.abspath(root), framing)
     try:
-        index, pixels = _read(folder)
+        index, pixels = _read(folder, framing.stored)
         found = _find(wanted, index)
         if found["row"].isna().any():
             waiting = "Another process is decoding images of the same folder; waiting for it."
             with hold_lock(folder, waiting=waiting):
-                index, pixels, found = _complete(folder, wanted)
+                index, pixels, found = _complete(folder, wanted, framing)
     except OSError as error:
         raise DataError(
             f"The pixel store {folder} cannot be written ({error.strerror or error}). "
-            f"It needs {len(paths) * _IMAGE_BYTES / 1e9:.1f} GB; set $CXR_KERAS_CACHE to a "
+            f"It needs {len(paths) * framing.stored**2 / 1e9:.1f} GB; set $CXR_KERAS_CACHE to a "
             "folder with room."
         ) from error
     _stop_if_too_many_bad([error for error in found["error"] if error], len(found))
@@ -107,11 +114,19 @@ def pixel_digest(pixels: np.ndarray) -> str:
     return hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
 
 
-def _name(root: str) -> str:
+def framing_of(folder: Path) -> Framing:
+    """How the images of a store are framed, by the name of its folder."""
+    found = _FRAMED.search(folder.name)
+    return Framing(int(found[2]), cast(Fit, found[1])) if found else DEFAULT_FRAMING
+
+
+def _name(root: str, framing: Framing) -> str:
     """Of the store's folder: for people, then for the machine."""
-    key = hashlib.sha256(f"pixels v{VERSION}.{LAYOUT} {SIDE}\n".encode() + os.fsencode(root))
+    framed = "" if framing == DEFAULT_FRAMING else f".{framing.fit}{framing.size}"
+    about = f"pixels v{VERSION}.{LAYOUT} {framing.stored}{framed}\n"
+    key = hashlib.sha256(about.encode() + os.fsencode(root))
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", os.path.basename(root)).strip("-")[:40] or "images"
-    return f"{readable}-{key.hexdigest()[:12]}"
+    return f"{readable}{framed}-{key.hexdigest()[:12]}"
 
 
 def _states(paths: Sequence[PathLike]) -> pd.DataFrame:
@@ -133,7 +148,7 @@ def _find(wanted: pd.DataFrame, index: pd.DataFrame) -> pd.DataFrame:
     return wanted.merge(newest, on=_STATE, how="left")
 
 
-def _read(folder: Path) -> tuple[pd.DataFrame, np.ndarray]:
+def _read(folder: Path, side: int) -> tuple[pd.DataFrame, np.ndarray]:
     """The whole store as it is at one moment; an empty one if there is none, or none that is whole.
 
     Another process may add images meanwhile, or clear the cache and begin another store.
@@ -149,13 +164,12 @@ def _read(folder: Path) -> tuple[pd.DataFrame, np.ndarray]:
                 encoding=_NAMES["encoding"],
                 encoding_errors=_NAMES["errors"],
             )[_COLUMNS]
-            pixels = _map(folder, _count(index))
+            pixels = _map(folder, _count(index), side)
             if _moment(file) == before:
                 return index, pixels
     except (FileNotFoundError, ValueError, KeyError):
-        return pd.DataFrame({name: pd.Series(dtype=_TYPES[name]) for name in _COLUMNS}), _map(
-            folder, 0
-        )
+        empty = {name: pd.Series(dtype=_TYPES[name]) for name in _COLUMNS}
+        return pd.DataFrame(empty), _map(folder, 0, side)
 
 
 def _moment(file: Path) -> tuple[int, int, int]:
@@ -168,42 +182,47 @@ def _count(index: pd.DataFrame) -> int:
     return int(index["row"].max()) + 1 if len(index) else 0
 
 
-def _map(folder: Path, count: int) -> np.ndarray:
+def _map(folder: Path, count: int, side: int) -> np.ndarray:
     if not count:
-        return np.zeros((0, SIDE, SIDE), "uint8")
-    return np.memmap(folder / PIXELS, "uint8", "r", shape=(count, SIDE, SIDE))
+        return np.zeros((0, side, side), "uint8")
+    return np.memmap(folder / PIXELS, "uint8", "r", shape=(count, side, side))
 
 
-def _complete(folder: Path, wanted: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
+def _complete(
+    folder: Path, wanted: pd.DataFrame, framing: Framing
+) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
     """Decode what is missing, under the store's lock; the store, and `wanted` found in it."""
-    index, _ = _read(folder)
+    index, _ = _read(folder, framing.stored)
     if index.empty:
         shutil.rmtree(folder, ignore_errors=True)  # nothing, or what cannot be read
     folder.mkdir(exist_ok=True)
     found = _find(wanted, index)
     try:
-        new = _append(folder, index, found)
+        new = _append(folder, index, found, framing)
     finally:
         if not (folder / INDEX).exists():
             shutil.rmtree(folder, ignore_errors=True)
     index = pd.concat([index, new], ignore_index=True)
-    return index, _map(folder, _count(index)), _find(wanted, index)
+    return index, _map(folder, _count(index), framing.stored), _find(wanted, index)
 
 
-def _append(folder: Path, index: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+def _append(
+    folder: Path, index: pd.DataFrame, found: pd.DataFrame, framing: Framing
+) -> pd.DataFrame:
     """Decode the missing images of `found` behind those of `index`; what the index says of them."""
     missing = found.loc[found["row"].isna(), _STATE].drop_duplicates("path")
     errors = [error for error in found["error"].dropna() if error]
     new: list[tuple[object, ...]] = []
     count = kept = _count(index)
+    image_bytes = framing.stored**2
     begun, save_s = time.monotonic(), 0.0
     with (
         (folder / PIXELS).open("ab") as file,
         progress_bar("Decoding radiographs", len(missing)) as bar,
     ):
-        file.truncate(kept * _IMAGE_BYTES)
+        file.truncate(kept * image_bytes)
         try:
-            decoded = threaded_map(_decode, missing["path"])
+            decoded = threaded_map(partial(_decode, framing=framing), missing["path"])
             for state, (pixels, digest, error) in zip(missing.values, decoded, strict=True):
                 if error:
                     errors.append(error)
@@ -220,7 +239,7 @@ def _append(folder: Path, index: pd.DataFrame, found: pd.DataFrame) -> pd.DataFr
             with suppress(CxrError, OSError):  # the disk may be full
                 kept = _save(folder, file, index, new)
             with suppress(OSError):
-                os.truncate(folder / PIXELS, kept * _IMAGE_BYTES)
+                os.truncate(folder / PIXELS, kept * image_bytes)
             raise
         _save(folder, file, index, new)
     return _table(new)
@@ -241,10 +260,10 @@ def _table(rows: list[tuple[object, ...]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=_COLUMNS).astype(_TYPES)
 
 
-def _decode(path: str) -> tuple[bytes, str, str]:
+def _decode(path: str, framing: Framing) -> tuple[bytes, str, str]:
     """Pixels, their digest, and why there are none."""
     try:
-        image = read_image(path)
+        image = read_image(path, framing)
     except ImageError as error:
         return b"", "", str(error)
     return image.tobytes(), pixel_digest(image), ""

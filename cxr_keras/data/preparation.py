@@ -23,6 +23,7 @@ from cxr_keras.data.readers import nih
 from cxr_keras.data.readers.nih import FINDING_LABELS, IMAGE
 from cxr_keras.data.selection import choose_images
 from cxr_keras.data.splits import TRAIN, split_images
+from cxr_keras.framing import DEFAULT_FRAMING, FIT, SIZE, Fit, Framing
 from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.arrays import take_rows
 from cxr_keras.utils.console import notice
@@ -39,8 +40,8 @@ class PreparedSplit:
 
     Attributes:
         rows: the manifest's rows of these images.
-        pixels: all decoded images of the store, uint8 (N, 256, 256), memory-mapped; it holds
-            images of other choices, too.
+        pixels: all decoded images of the store, uint8 (N, side, side), memory-mapped; it
+            holds images of other choices, too.
         index: (n,) which rows of `pixels` belong to this split, in the order of `rows`.
         truth: float32 (n, 15) multi-hot labels.
     """
@@ -54,7 +55,7 @@ class PreparedSplit:
         return len(self.index)
 
     def batch(self, places: Any) -> np.ndarray:
-        """Pixels of the images at `places` of this split, uint8 (B, 256, 256, 1)."""
+        """Pixels of the images at `places` of this split, uint8 (B, side, side, 1)."""
         return take_rows(self.pixels, self.index[places])[..., np.newaxis]
 
 
@@ -71,6 +72,7 @@ class Prepared:
         split_method: "paper", "patient" or "official".
         phantoms: whether these are synthetic drawings.
         not_chosen: images of the folder that were left out because their labels had enough.
+        framing: how large the images are stored, and how much of them.
     """
 
     root: Path
@@ -80,6 +82,7 @@ class Prepared:
     split_method: str
     phantoms: bool
     not_chosen: int = 0
+    framing: Framing = DEFAULT_FRAMING
 
     def split(self, split: str) -> PreparedSplit:
         """The images of "train", "val", "test", or "all" of them."""
@@ -144,6 +147,8 @@ def prepare(
     per_class: int | str | None = None,
     split_method: SplitMethod = DEFAULT_SPLIT_METHOD,
     seed: int = SEED,
+    size: int = SIZE,
+    fit: Fit = FIT,
     allow_missing: bool = False,
     out: PathLike | None = None,
 ) -> Prepared:
@@ -155,11 +160,14 @@ def prepare(
             official split.
         split_method: "patient", "paper" or "official".
         seed: of choice and split: what training calls its data seed.
+        size: side in pixels of what a network sees, 64…1024; images are stored at what it needs.
+        fit: "crop" keeps the centre square, "whole" all of the image (see `Framing`).
         allow_missing: plan on the label table alone; nothing is decoded.
         out: folder for manifest.csv; by default one in the cache.
 
     Raises:
         DataError: the data cannot be used as asked.
+        CxrError: there is no such size or fit.
     """
     dataset = nih.read_dataset(resolve_data(data), allow_missing=allow_missing)
     for sentence in dataset.notices:
@@ -169,6 +177,8 @@ def prepare(
         per_class=per_class,
         split_method=split_method,
         seed=seed,
+        size=size,
+        fit=fit,
         allow_missing=allow_missing,
         out=out,
     )
@@ -183,25 +193,33 @@ def prepare_dataset(
     per_class: int | str | None = None,
     split_method: SplitMethod = DEFAULT_SPLIT_METHOD,
     seed: int = SEED,
+    size: int = SIZE,
+    fit: Fit = FIT,
     allow_missing: bool = False,
     out: PathLike | None = None,
 ) -> tuple[Prepared, list[str]]:
     """`prepare` of a folder that was read; its notices are returned, not said."""
     root, per_class = dataset.root, images_per_class(per_class, split_method)
+    framing = Framing(size, fit)
     limit = None if isinstance(per_class, str) else per_class
     chosen = choose_images(dataset.table, per_class=limit, seed=seed)
     not_chosen = len(dataset.table) - len(chosen)
-    store = None if allow_missing else pixel_store.open_store(list(chosen["path"]), root)
+    store = None
+    if not allow_missing:
+        store = pixel_store.open_store(list(chosen["path"]), root, framing)
     chosen, bad = with_pixels(chosen, store)
     manifest, notices = split_images(chosen, dataset, method=split_method, seed=seed)
     setting = f"{root.resolve()} {per_class} {split_method} {seed} {allow_missing}"
+    setting += "" if framing == DEFAULT_FRAMING else f" {framing}"
     key = hashlib.sha256(setting.encode()).hexdigest()[:12]
     folder = Path(out) if out else cache_folder(FOLDER, key)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder / MANIFEST) as temporary:
         manifest.to_csv(temporary, index=False, errors="backslashreplace")
     is_phantom = phantom.is_phantom_folder(root)
-    prepared = Prepared(root, manifest, folder, store, split_method, is_phantom, not_chosen)
+    prepared = Prepared(
+        root, manifest, folder, store, split_method, is_phantom, not_chosen, framing
+    )
     return prepared, bad + notices
 
 

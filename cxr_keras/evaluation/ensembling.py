@@ -12,9 +12,11 @@ import pandas as pd
 
 from cxr_keras.data.labels import LABELS, NO_FINDING
 from cxr_keras.data.readers.nih import IMAGE
+from cxr_keras.data.splits import TEST, VAL
 from cxr_keras.errors import RunError
-from cxr_keras.evaluation.evaluation import Evaluation, write_own_evaluation
+from cxr_keras.evaluation.evaluation import Evaluation, data_of, frame_of, write_own_evaluation
 from cxr_keras.evaluation.predictions import PROBABILITY, columns_of, read_predictions
+from cxr_keras.inference.forward import forward_split
 from cxr_keras.metrics import per_label
 from cxr_keras.metrics.options import RESAMPLES
 from cxr_keras.metrics.thresholds import choose_thresholds
@@ -56,6 +58,8 @@ def ensemble(
         runs: two or more finished run folders, trained on the same split of the same data. Of a
             calibrated one the calibrated probabilities are averaged; calibrate the result, too,
             if its probabilities are to be believed: a mean of calibrated ones is too cautious.
+            They may be of several sizes, but of one fit: the ensemble takes images of the largest
+            and scales them down for the others.
         name: of the new run folder.
         weighted: weigh each run by its macro AUROC on the validation split, in place of equally.
         folder: where the new run folder goes.
@@ -66,8 +70,9 @@ def ensemble(
 
     Raises:
         RunError: fewer than two runs, one that is unfinished or moved to another prevalence, runs
-            on different data, or the folder exists.
+            on different data or of different fit, or the folder exists.
         ModelError: a member's network cannot be loaded.
+        DataError: members differ in size, and their data are not where they were.
     """
     target = Path(folder) / name
     if target.exists():
@@ -75,27 +80,28 @@ def ensemble(
     members = [_read_member(Path(run).expanduser()) for run in runs]
     _check_members(members)
     weights = _weights(members, weighted=weighted)
-    val = _mean([member.val for member in members], weights.tolist())
-    test = _mean([member.test for member in members], weights.tolist())
+    network = mean_of(
+        [model_file.load_model(member.folder) for member in members], weights.tolist()
+    )
+    lead = max(members, key=lambda member: member.card.framing.stored)  # the first of those
+    val, test = _predictions(members, lead, network, weights)
     limits, sentences = choose_thresholds(*columns_of(val, LABELS), labels=LABELS)
     for sentence in sentences:
         notice(sentence)
-    first = members[0].card
     described = [
         {"run": str(member.folder), "weight": round(float(weight), 6)}
         for member, weight in zip(members, weights, strict=True)
     ]
     settings = {"model": "ensemble", "members": described, "weighted": weighted}
     card = dataclasses.replace(
-        first, thresholds=limits, settings=settings, calibration={}, scaling={}
-    )
-    network = mean_of(
-        [model_file.load_model(member.folder) for member in members], weights.tolist()
+        lead.card, thresholds=limits, settings=settings, calibration={}, scaling={}
     )
     make_folder(target.parent, exist_ok=True)
     try:
         with atomic_folder(target) as new:  # whole or not at all
-            result = _write(new, members, network, card, val=val, test=test, resamples=resamples)
+            result = _write(
+                new, members, lead, network, card, val=val, test=test, resamples=resamples
+            )
     except OSError as error:
         raise RunError(cannot_write(target, error)) from error
     return dataclasses.replace(result, folder=target)
@@ -104,6 +110,7 @@ def ensemble(
 def _write(
     folder: Path,
     members: Sequence[_Member],
+    lead: _Member,
     network: Any,
     card: Card,
     *,
@@ -121,7 +128,7 @@ def _write(
     )
     write_table(val, folder / run_folder.VAL_PREDICTIONS)
     result = write_own_evaluation(test, folder, card, resamples=resamples)
-    data = run_folder.read_run(members[0].folder)["data"]  # with the path, unlike the card
+    data = run_folder.read_run(lead.folder)["data"]  # with the path, unlike the card
     info = {"status": "done", "notice": card.notice, "settings": card.settings, "data": data}
     info["thresholds"] = result.assessment.thresholds
     run_folder.write_run(folder, info)
@@ -166,18 +173,33 @@ def _check_members(members: Sequence[_Member]) -> None:
                 f"with its members' own. Run `cxr-keras calibrate {member.folder}` without "
                 "--prevalence first, and move the ensemble afterwards."
             )
-        same_images = all(
-            list(a[IMAGE]) == list(b[IMAGE])
-            for a, b in ((member.val, first.val), (member.test, first.test))
-        )
-        if member.card.data.get("fingerprint") != first.card.data.get("fingerprint") or (
-            not same_images
-        ):
+        if member.card.framing.fit != first.card.framing.fit:
+            fits = f"{member.card.framing.fit} and {first.card.framing.fit}"
+            raise RunError(
+                f"{member.folder} and {first.folder} see different parts of an image (--fit "
+                f"{fits}), so no image fits both. Name runs of one fit."
+            )
+        if not _same_data(member, first):
             raise RunError(
                 f"{member.folder} and {first.folder} were trained on different data or splits, so "
                 "one may have seen what the other is tested on. Train them with the same --data, "
                 "--split, --per-class and --data-seed."
             )
+
+
+def _same_data(one: _Member, other: _Member) -> bool:
+    """Whether two runs had the same images, with the same labels, in the same splits."""
+    data, theirs = one.card.data, other.card.data
+    # a fingerprint is of pixels, which differ with the size
+    if one.card.framing == other.card.framing:
+        known = data.get("fingerprint") == theirs.get("fingerprint")
+    else:
+        known = data.get("split_digest") == theirs.get("split_digest")
+    return known and all(
+        list(a[IMAGE]) == list(b[IMAGE])
+        and np.array_equal(columns_of(a, LABELS)[0], columns_of(b, LABELS)[0])
+        for a, b in ((one.val, other.val), (one.test, other.test))
+    )
 
 
 def _weights(members: Sequence[_Member], *, weighted: bool) -> np.ndarray:
@@ -194,7 +216,28 @@ def _weights(members: Sequence[_Member], *, weighted: bool) -> np.ndarray:
     return weights
 
 
-def _mean(tables: Sequence[pd.DataFrame], weights: np.ndarray) -> pd.DataFrame:
+def _predictions(
+    members: Sequence[_Member], lead: _Member, network: Any, weights: np.ndarray
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The ensemble's predictions of validation and test split.
+
+    They are the mean of the members'. Where members differ in size, the network is run: an image
+    that was scaled down in it is not quite one that was read at that size.
+    """
+    if len({member.card.framing for member in members}) == 1:
+        tables = [member.val for member in members], [member.test for member in members]
+        return _mean(tables[0], weights.tolist()), _mean(tables[1], weights.tolist())
+    prepared = data_of(lead.folder / model_file.MODEL, lead.card, None)
+    if prepared.fingerprint != lead.card.data.get("fingerprint"):
+        raise RunError(
+            f"{lead.folder} was not trained on {prepared.root} as it is now, so an ensemble of "
+            "several sizes, which runs over it, cannot be measured. Bring the old data back."
+        )
+    val, test = (prepared.split(name) for name in (VAL, TEST))
+    return frame_of(val, forward_split(network, val)), frame_of(test, forward_split(network, test))
+
+
+def _mean(tables: Sequence[pd.DataFrame], weights: Sequence[float]) -> pd.DataFrame:
     stacked = np.stack([table[COLUMNS].to_numpy() for table in tables])
     mean = np.clip(np.tensordot(weights, stacked, axes=1), 0.0, 1.0)
     result = tables[0].copy()

@@ -280,8 +280,9 @@ def data_of(file: Path, card: Card, data: PathLike | None) -> Prepared:
 
 
 def recipe_of(card: Card) -> dict[str, Any]:
-    """How a card's training data were chosen and split, as `prepare` takes it."""
-    keys = {"per_class": "per_class", "split_method": "split", "seed": "seed"}  # as in run.json
+    """How a card's training data were chosen, split and framed, as `prepare` takes it."""
+    keys = {name: name for name in ("per_class", "seed", "size", "fit")}
+    keys["split_method"] = "split"  # its name in run.json
     return {name: card.data[key] for name, key in keys.items() if key in card.data}
 
 

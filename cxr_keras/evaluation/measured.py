@@ -21,6 +21,7 @@ from cxr_keras.data.readers.nih import FINDING_LABELS, IMAGE, PATIENT
 from cxr_keras.data.splits import TEST
 from cxr_keras.errors import DataError
 from cxr_keras.evaluation.options import EVERY_IMAGE, OWN_SPLITS
+from cxr_keras.framing import Framing
 from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.console import notice
 
@@ -79,7 +80,8 @@ def images_of(
     Args:
         data: the folder; None as in `preparation.resolve_data`.
         split: a split; None for the test split of the network's own data, every image of others.
-        recipe: the choice of images, split and seed of the training, for `prepare_dataset`.
+        recipe: the choice of images, split, seed, size and fit of the training, for
+            `prepare_dataset`.
         fingerprint: of the training data; None if it is not known.
 
     Raises:
@@ -89,7 +91,9 @@ def images_of(
     for sentence in dataset.notices:
         notice(sentence)
     own = _own(dataset, recipe, fingerprint)
-    return _other(dataset, split or EVERY_IMAGE) if own is None else own_images(own, split)
+    if own is None:
+        return _other(dataset, split or EVERY_IMAGE, Framing.of(recipe))
+    return own_images(own, split)
 
 
 def _own(
@@ -109,7 +113,7 @@ def _own(
     return prepared
 
 
-def _other(dataset: nih.Dataset, split: str) -> Measured:
+def _other(dataset: nih.Dataset, split: str, framing: Framing) -> Measured:
     """Every image of other data, or those of a list."""
     table = dataset.table
     if dataset.lists:
@@ -117,7 +121,7 @@ def _other(dataset: nih.Dataset, split: str) -> Measured:
         table = table.assign(split=table[IMAGE].map(named).fillna(""))
     if split != EVERY_IMAGE:
         table = _listed(table, dataset, split)
-    store = pixel_store.open_store(list(table["path"]), dataset.root)
+    store = pixel_store.open_store(list(table["path"]), dataset.root, framing)
     rows, bad = with_pixels(table.reset_index(drop=True), store)
     for sentence in bad:
         notice(sentence)

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cxr_keras.errors import ModelError
-from cxr_keras.models.blocks import CROP_SIZE, INPUT_SIZE, LOGITS
+from cxr_keras.models.adaptive import PREFIX as ADAPTIVE
+from cxr_keras.models.blocks import CENTRE_CROP, LOGITS
 from cxr_keras.plots import save_figure
 from cxr_keras.utils.files import make_parent
 
@@ -27,11 +28,11 @@ def grad_cam(model: keras.Model, pixels: np.ndarray, labels: Sequence[int]) -> n
 
     Args:
         model: a network of this package.
-        pixels: uint8 (256, 256).
+        pixels: uint8 (side, side), as the network takes it.
         labels: places of the outputs to explain.
 
     Returns:
-        float32 (len(labels), 256, 256) in 0…1; 0 outside the network's 224-pixel centre.
+        float32 (len(labels), side, side) in 0…1; 0 in the rim that the network crops.
 
     Raises:
         ModelError: the network has no convolution or is an ensemble.
@@ -45,17 +46,26 @@ class GradCam:
     def __init__(self, model: keras.Model):
         if any(isinstance(layer, keras.Model) for layer in model.layers):
             raise ModelError("An ensemble has no heat map of its own. Ask one of its members.")
+        self._side, self._cropped = model.input_shape[1], _cropped(model)
         place = _last_map(model)
         self._trunk = keras.Model(model.input, place)
         self._head = keras.Model(place, model.get_layer(LOGITS).output)
 
     def __call__(self, pixels: np.ndarray, labels: Sequence[int]) -> np.ndarray:
-        """Maps of one radiograph, float32 (len(labels), 256, 256)."""
+        """Maps of one radiograph, float32 (len(labels), side, side)."""
         pixels = pixels[np.newaxis, ..., np.newaxis]
         features, gradients = _gradients(self._trunk, self._head, pixels, labels)
         weights = gradients.mean(axis=(1, 2), keepdims=True)
         heat = np.maximum((weights * features).sum(axis=-1), 0.0)
-        return np.stack([_to_image(one) for one in heat])
+        return np.stack([self._to_image(one) for one in heat])
+
+    def _to_image(self, heat: np.ndarray) -> np.ndarray:
+        """A small map of what the network sees → (side, side), its maximum 1."""
+        heat = heat / heat.max() if heat.max() > 0 else heat
+        rows, columns = (self._side - sum(cropped) for cropped in self._cropped)
+        seen = Image.fromarray(heat.astype("float32"))
+        seen = seen.resize((columns, rows), Image.Resampling.BILINEAR)
+        return np.pad(np.clip(np.asarray(seen), 0.0, 1.0), self._cropped)
 
 
 def _gradients(
@@ -127,15 +137,16 @@ def _last_map(model: keras.Model) -> keras.KerasTensor:
     if any(len(layer.weights[0].shape) == 4 for layer in model.layers if layer.weights):
         for layer in reversed(model.layers):
             tensor: keras.KerasTensor = layer.output
-            if len(tensor.shape) == 4 and not isinstance(layer, pooling):
+            pools = isinstance(layer, pooling) or layer.name.startswith(ADAPTIVE)
+            if len(tensor.shape) == 4 and not pools:
                 return tensor
     raise ModelError(f"{model.name} has no convolutional layer to explain. Leave --heatmaps out.")
 
 
-def _to_image(heat: np.ndarray) -> np.ndarray:
-    """A small map of the 224-pixel crop → (256, 256), its maximum 1."""
-    heat = heat / heat.max() if heat.max() > 0 else heat
-    crop = Image.fromarray(heat.astype("float32"))
-    crop = crop.resize((CROP_SIZE, CROP_SIZE), Image.Resampling.BILINEAR)
-    margin = (INPUT_SIZE - CROP_SIZE) // 2
-    return np.pad(np.clip(np.asarray(crop), 0.0, 1.0), margin)
+def _cropped(model: keras.Model) -> tuple[tuple[int, int], ...]:
+    """Pixels of rows and columns, before and after, that the network's stem leaves out."""
+    for layer in model.layers:
+        if layer.name == CENTRE_CROP and isinstance(layer, keras.layers.Cropping2D):
+            rows, columns = layer.cropping
+            return tuple(rows), tuple(columns)
+    return (0, 0), (0, 0)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 from cxr_keras.data.images import find_image_files, read_image
 from cxr_keras.data.labels import NO_FINDING
 from cxr_keras.errors import DataError, ImageError
+from cxr_keras.framing import Framing
 from cxr_keras.runs import model_file
 from cxr_keras.runs.card import Card
 from cxr_keras.utils.arguments import PathLike, as_paths
@@ -35,7 +37,7 @@ class Prediction:
         probabilities: label → probability; empty for a file that could not be read.
         findings: labels at or above their threshold, most probable first.
         error: why the file could not be read; empty for a good one.
-        pixels: uint8 (256, 256), what the network saw; None for a bad file.
+        pixels: uint8 (side, side), what the network was given; None for a bad file.
     """
 
     path: Path
@@ -129,7 +131,7 @@ def predict_files(model: Any, files: Iterable[Path], *, card: Card) -> Iterator[
     """Predict `files` in order; decoding runs ahead on threads while the network works."""
     from cxr_keras.inference.forward import BATCH_SIZE, forward
 
-    decoded = threaded_map(_decode, files)
+    decoded = threaded_map(partial(_decode, framing=card.framing), files)
     while batch := list(islice(decoded, BATCH_SIZE)):
         pixels = [image for _, image in batch if isinstance(image, np.ndarray)]
         stacked = [np.stack(pixels)[..., np.newaxis]] if pixels else []
@@ -141,9 +143,9 @@ def predict_files(model: Any, files: Iterable[Path], *, card: Card) -> Iterator[
                 yield _row(path, image, next(results), card)
 
 
-def _decode(path: Path) -> tuple[Path, np.ndarray | ImageError]:
+def _decode(path: Path, framing: Framing) -> tuple[Path, np.ndarray | ImageError]:
     try:
-        return path, read_image(path)
+        return path, read_image(path, framing)
     except ImageError as error:
         return path, error
 

@@ -8,6 +8,7 @@ import keras
 from keras import layers
 
 from cxr_keras.models import blocks
+from cxr_keras.models.adaptive import average_to
 from cxr_keras.models.registry import register_model
 from cxr_keras.models.weights import Pretrained
 
@@ -19,6 +20,7 @@ _CONVOLUTIONS = (
     (256, 3, 1, 1, False),
     (256, 3, 1, 1, True),
 )
+_PLACES = 6  # rows and columns that the dense layers take
 _BLOCKS = ("conv1", "conv2", "conv3", "conv4", "conv5", "dense1", "dense2")
 _IMAGENET = Pretrained(
     file="alexnet-owt-7be5be79.pth",
@@ -32,7 +34,7 @@ _IMAGENET = Pretrained(
         "dense2": "classifier.4",
     },
     head="classifier.6",
-    flattened={"dense1": (256, 6, 6)},
+    flattened={"dense1": (256, _PLACES, _PLACES)},
 )
 
 
@@ -40,7 +42,7 @@ _IMAGENET = Pretrained(
 def alexnet(x: keras.KerasTensor) -> keras.KerasTensor:
     """AlexNet as torchvision has it: five convolutions, two dense layers, no normalisation.
 
-    torchvision averages to 6×6 before it flattens; at 224 px that changes nothing.
+    It averages to 6×6 before it flattens; at 223 to 254 px that changes nothing.
 
     Args:
         x: (N, 224, 224, 3) normalised radiographs.
@@ -68,7 +70,7 @@ def alexnet_custom(x: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def alexnet_features(x: keras.KerasTensor, *, batch_norm: bool) -> keras.KerasTensor:
-    """The convolutional part: (N, 224, 224, 3) → (N, 6, 6, 256)."""
+    """The convolutional part: (N, 224, 224, 3) → (N, 6, 6, 256), of other sizes likewise."""
     for index, (filters, size, stride, pad, pool) in enumerate(_CONVOLUTIONS, start=1):
         x = blocks.convolution(x, filters, size, stride=stride, pad=pad, name=f"conv{index}")
         if batch_norm:
@@ -80,8 +82,8 @@ def alexnet_features(x: keras.KerasTensor, *, batch_norm: bool) -> keras.KerasTe
 
 
 def alexnet_classifier(x: keras.KerasTensor) -> keras.KerasTensor:
-    """Dropout and two dense layers: (N, 6, 6, 256) → (N, 4096)."""
-    x = layers.Flatten(name="flatten")(x)
+    """Dropout and two dense layers: (N, h, w, 256) → (N, 4096)."""
+    x = layers.Flatten(name="flatten")(average_to(x, _PLACES))
     for index in (1, 2):
         x = layers.Dropout(0.5, name=f"dropout{index}")(x)
         x = blocks.dense_relu(x, 4096, name=f"dense{index}")

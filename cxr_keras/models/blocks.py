@@ -5,8 +5,9 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-INPUT_SIZE = 256  # pixels of a stored radiograph's side
-CROP_SIZE = 224  # pixels that a network sees
+from cxr_keras.framing import DEFAULT_FRAMING, Framing
+
+CENTRE_CROP = "centre_crop"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -19,19 +20,24 @@ LOGITS = "logits"
 PROBABILITIES = "probabilities"
 
 
-def input_stem(*, grey: bool = False) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+def input_stem(
+    framing: Framing = DEFAULT_FRAMING, *, grey: bool = False
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Raw grey pixels → what a network takes, as layers of the graph.
 
     Args:
+        framing: how large the square is, and how much of it the network sees.
         grey: one channel of (pixel − 127) / 128, for networks whose three channels would be equal.
 
     Returns:
-        The input, (N, 256, 256, 1) grey values in 0…255, and (N, 224, 224, 3): its centre,
+        The input, (N, stored, stored, 1) grey values in 0…255, and (N, size, size, 3): its centre
+        (by default 224 of 256 pixels; all of it where nothing is to be cropped),
         repeated into three channels, with ImageNet's mean and standard deviation taken out. Where
-        `grey`, (N, 224, 224, 1).
+        `grey`, (N, size, size, 1).
     """
-    pixels = keras.Input((INPUT_SIZE, INPUT_SIZE, 1), name="pixels")
-    centre = layers.Cropping2D((INPUT_SIZE - CROP_SIZE) // 2, name="centre_crop")(pixels)
+    pixels = centre = keras.Input((framing.stored, framing.stored, 1), name="pixels")
+    if any(framing.margins):
+        centre = layers.Cropping2D((framing.margins, framing.margins), name=CENTRE_CROP)(pixels)
     if grey:
         normalisation = layers.Rescaling(1 / 128, -127 / 128, name="imagenet_normalisation")
         return pixels, normalisation(centre)

@@ -31,10 +31,10 @@ def load_keras_cv(name: str) -> Any:
 
 
 def _lay_into(
-    x: keras.KerasTensor, name: str, make: Callable[[Any], keras.Model]
+    x: keras.KerasTensor, name: str, make: Callable[[Any, Any], keras.Model]
 ) -> keras.KerasTensor:
-    """Run a backbone's layers on `x` one by one, then pool: (N, 224, 224, 3) → (N, D)."""
-    backbone = make(load_keras_cv(name).models)
+    """Run a backbone's layers on `x` one by one, then pool: (N, side, side, 3) → (N, D)."""
+    backbone = make(load_keras_cv(name).models, tuple(x.shape[1:]))
     outputs = [x]
 
     def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> keras.KerasTensor:
@@ -46,38 +46,43 @@ def _lay_into(
     return keras.layers.GlobalAveragePooling2D(name="pool")(outputs[-1])
 
 
-def _resnet(models: Any, blocks: list[int], block_type: str) -> keras.Model:
-    return models.ResNetBackbone(
-        stackwise_filters=[64, 128, 256, 512],
-        stackwise_blocks=blocks,
-        stackwise_strides=[1, 2, 2, 2],
-        block_type=block_type,
-        include_rescaling=False,
-        input_shape=(224, 224, 3),
-    )
+def _resnet(
+    x: keras.KerasTensor, name: str, blocks: list[int], block_type: str
+) -> keras.KerasTensor:
+    def make(models: Any, shape: Any) -> keras.Model:
+        return models.ResNetBackbone(
+            stackwise_filters=[64, 128, 256, 512],
+            stackwise_blocks=blocks,
+            stackwise_strides=[1, 2, 2, 2],
+            block_type=block_type,
+            include_rescaling=False,
+            input_shape=shape,
+        )
+
+    return _lay_into(x, name, make)
 
 
 @register_model(source="KerasCV's ResNet18 (extra keras-cv), random weights")
 def kerascv_resnet18(x: keras.KerasTensor) -> keras.KerasTensor:
     """KerasCV's ResNet18 (He et al. 2015, https://arxiv.org/abs/1512.03385): 512 features."""
-    return _lay_into(x, "kerascv_resnet18", lambda cv: _resnet(cv, [2, 2, 2, 2], "basic_block"))
+    return _resnet(x, "kerascv_resnet18", [2, 2, 2, 2], "basic_block")
 
 
 @register_model(source="KerasCV's ResNet50 (extra keras-cv), random weights")
 def kerascv_resnet50(x: keras.KerasTensor) -> keras.KerasTensor:
     """KerasCV's ResNet50 (He et al. 2015, https://arxiv.org/abs/1512.03385): 2048 features."""
-    return _lay_into(x, "kerascv_resnet50", lambda cv: _resnet(cv, [3, 4, 6, 3], "block"))
+    return _resnet(x, "kerascv_resnet50", [3, 4, 6, 3], "block")
 
 
 @register_model(source="KerasCV's DenseNet121 (extra keras-cv), random weights")
 def kerascv_densenet121(x: keras.KerasTensor) -> keras.KerasTensor:
     """KerasCV's DenseNet121 (Huang et al. 2016, https://arxiv.org/abs/1608.06993)."""
 
-    def make(models: Any) -> keras.Model:
+    def make(models: Any, shape: Any) -> keras.Model:
         return models.DenseNetBackbone(
             stackwise_num_repeats=[6, 12, 24, 16],
             include_rescaling=False,
-            input_shape=(224, 224, 3),
+            input_shape=shape,
         )
 
     return _lay_into(x, "kerascv_densenet121", make)

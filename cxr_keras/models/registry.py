@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 
 from cxr_keras.errors import ModelError
+from cxr_keras.framing import FIT, SIZE, Fit, Framing
 from cxr_keras.models.blocks import input_stem, sigmoid_head
 from cxr_keras.models.initial_weights import draw_as_torch
 from cxr_keras.models.weights import Pretrained, imagenet_file, load_state_dict, port
@@ -30,7 +31,8 @@ class ModelSpec:
 
     Attributes:
         name: what `--model` and `build_model` call it.
-        body: normalised radiographs (N, 224, 224, 3) → features (N, D).
+        body: normalised radiographs (N, size, size, 3), 224 by default → features (N, D); it
+            takes any size from 64 up.
         source: where the network comes from, for people.
         blocks: prefixes of layer names, from input to output. A block is what `--fine-tune N`
             counts: the layers called by its name, or by its name and "_…".
@@ -122,8 +124,17 @@ def find_spec(name: str) -> ModelSpec | None:
     return _REGISTRY.get(name)
 
 
-def build_model(name: str, weights: PathLike | None = None, *, outputs: int = 15) -> keras.Model:
-    """Build a network: raw grey pixels (N, 256, 256, 1) in 0…255 → (N, outputs) probabilities.
+def build_model(
+    name: str,
+    weights: PathLike | None = None,
+    *,
+    outputs: int = 15,
+    size: int = SIZE,
+    fit: Fit = FIT,
+) -> keras.Model:
+    """Build a network: raw grey pixels (N, side, side, 1) in 0…255 → (N, outputs) probabilities.
+
+    The side is that of `Framing(size, fit).stored`: 256 by default, of which it sees 224.
 
     Args:
         name: a registered network, see `cxr-keras models`.
@@ -131,40 +142,43 @@ def build_model(name: str, weights: PathLike | None = None, *, outputs: int = 15
             fetched once or from the extra `imagenet`, or the path of such a `.pth`. The head is
             always new.
         outputs: labels to predict; NIH ChestX-ray14 has 15.
+        size: side in pixels of what the network sees, 64…1024.
+        fit: "crop" for images whose rim the network cuts off, "whole" for whole ones.
 
     Returns:
         An uncompiled functional `keras.Model` of built-in layers only.
 
     Raises:
         ModelError: no such network, or no such weights for it.
+        CxrError: there is no such size or fit.
 
     Example:
         >>> from cxr_keras import build_model
         >>> build_model("alexnet_custom").output_shape
         (None, 15)
     """
-    spec = get_spec(name)
+    spec, framing = get_spec(name), Framing(size, fit)
     file = _weights_file(spec, weights)
     state_dict = load_state_dict(file) if file else {}
-    model = _network(spec, outputs)
+    model = _network(spec, outputs, framing)
     draw_as_torch(model)
     if file and spec.pretrained:
         port(model, spec.pretrained, state_dict, origin=file)
     return model
 
 
-def count_parameters(name: str) -> int:
+def count_parameters(name: str, *, size: int = SIZE, fit: Fit = FIT) -> int:
     """Parameters of a network, without giving them memory.
 
     Raises:
         ModelError: no such network, or it needs an extra that is not installed.
     """
     with keras.device("meta" if keras.backend.backend() == "torch" else "cpu"):
-        return int(_network(get_spec(name), outputs=15).count_params())
+        return int(_network(get_spec(name), 15, Framing(size, fit)).count_params())
 
 
-def _network(spec: ModelSpec, outputs: int) -> keras.Model:
-    pixels, x = input_stem(grey=spec.grey)
+def _network(spec: ModelSpec, outputs: int, framing: Framing) -> keras.Model:
+    pixels, x = input_stem(framing, grey=spec.grey)
     return keras.Model(pixels, sigmoid_head(spec.body(x), outputs), name=spec.name)
 
 

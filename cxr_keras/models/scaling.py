@@ -16,7 +16,8 @@ from cxr_keras.errors import ModelError
 from cxr_keras.models.blocks import LOGITS, PROBABILITIES
 
 CALIBRATED_LOGITS = "calibrated_logits"
-MEAN, MEMBER, WEIGHT = "mean", "member", "weight"  # layers of an ensemble: member1, weight1, …
+# layers of an ensemble: member1, weight1, …; resize2 where member 2 takes another size
+MEAN, MEMBER, WEIGHT, RESIZE = "mean", "member", "weight", "resize"
 
 
 def with_scaling(
@@ -70,10 +71,19 @@ def logits_of(model: keras.Model) -> keras.KerasTensor:
         )
     weights = [model.get_layer(member.name.replace(MEMBER, WEIGHT)).scale for member in members]
     parts = [
-        keras.Model(member.input, calibrated_logits_of(member), name=member.name)(model.input)
+        keras.Model(member.input, calibrated_logits_of(member), name=member.name)(
+            _input_of(model, member)
+        )
         for member in members
     ]
     return _logit_of_mean(parts, weights)
+
+
+def _input_of(ensemble: keras.Model, member: keras.Model) -> keras.KerasTensor:
+    """What a member of an ensemble is given: the ensemble's input, scaled where it needs that."""
+    name = member.name.replace(MEMBER, RESIZE)
+    scales = any(layer.name == name for layer in ensemble.layers)
+    return ensemble.get_layer(name).output if scales else ensemble.input
 
 
 def calibrated_logits_of(model: keras.Model) -> keras.KerasTensor:
@@ -84,18 +94,25 @@ def calibrated_logits_of(model: keras.Model) -> keras.KerasTensor:
 
 
 def mean_of(members: Sequence[keras.Model], weights: Sequence[float]) -> keras.Model:
-    """One network whose probabilities are the weighted mean of its members', which take one input.
+    """One network whose probabilities are the weighted mean of its members'.
+
+    It takes squares of the largest side that a member takes; a layer scales them for each member
+    that takes smaller ones, antialiased and bilinear as images are scaled when they are read.
 
     Args:
         members: two or more networks.
         weights: one per member; they sum to 1.
     """
-    pixels = keras.Input(members[0].input_shape[1:], name="pixels")
+    side = max(network.input_shape[1] for network in members)
+    pixels = keras.Input((side, side, 1), name="pixels")
     parts = []
     for number, (network, weight) in enumerate(zip(members, weights, strict=True), start=1):
         member = keras.Model(network.input, network.output, name=f"{MEMBER}{number}")
+        taken, images = network.input_shape[1], pixels
+        if taken != side:
+            images = layers.Resizing(taken, taken, antialias=True, name=f"{RESIZE}{number}")(pixels)
         scale = layers.Rescaling(float(weight), name=f"{WEIGHT}{number}")
-        parts.append(scale(member(pixels)))
+        parts.append(scale(member(images)))
     return keras.Model(pixels, layers.Add(name=MEAN)(parts), name="ensemble")
 
 

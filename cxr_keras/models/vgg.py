@@ -8,12 +8,14 @@ import keras
 from keras import layers
 
 from cxr_keras.models import blocks
+from cxr_keras.models.adaptive import average_to
 from cxr_keras.models.registry import register_model
 from cxr_keras.models.weights import Pretrained
 
 _FILTERS = (64, 128, 256, 512, 512)
 _VGG16 = (2, 2, 3, 3, 3)  # convolutions in each block
 _VGG19 = (2, 2, 4, 4, 4)
+_PLACES = 7  # rows and columns that the dense layers take
 _BLOCKS = ("block1", "block2", "block3", "block4", "block5", "dense1", "dense2")
 
 
@@ -29,7 +31,7 @@ def _imagenet(file: str, depths: tuple[int, ...]) -> Pretrained:
         file=file,
         layers=names | {"dense1": "classifier.0", "dense2": "classifier.3"},
         head="classifier.6",
-        flattened={"dense1": (512, 7, 7)},
+        flattened={"dense1": (512, _PLACES, _PLACES)},
     )
 
 
@@ -68,12 +70,12 @@ def vgg19(x: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _vgg(x: keras.KerasTensor, depths: tuple[int, ...]) -> keras.KerasTensor:
-    """Torchvision averages to 7×7 before it flattens; at 224 px that changes nothing."""
+    """As torchvision's: averaged to 7×7 before it flattens, which changes nothing at 224 px."""
     for block, (filters, depth) in enumerate(zip(_FILTERS, depths, strict=True), start=1):
         for conv in range(1, depth + 1):
             x = _convolution_relu(x, filters, name=f"block{block}_conv{conv}")
         x = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
-    x = layers.Flatten(name="flatten")(x)
+    x = layers.Flatten(name="flatten")(average_to(x, _PLACES))
     for index in (1, 2):
         x = blocks.dense_relu(x, 4096, name=f"dense{index}")
         x = layers.Dropout(0.5, name=f"dropout{index}")(x)

@@ -9,6 +9,8 @@ from typing import Any
 
 from cxr_keras.data.labels import LABELS
 from cxr_keras.data.selection import artificial_prevalence
+from cxr_keras.errors import CxrError
+from cxr_keras.framing import Framing
 from cxr_keras.metrics.calibration import Scaling
 
 FORMAT = "cxr-keras card 2"
@@ -28,7 +30,7 @@ class Card:
             None; empty for a network that is not calibrated. The scaling itself is in the graph.
         scaling: of a file written before it was in the graph: `load_model` puts it there.
         data: the training data: root (the folder's name), fingerprint, phantoms, per_class,
-            not_chosen, split, split_digest, seed, sizes, base_rates.
+            not_chosen, split, split_digest, seed, sizes, base_rates, size, fit.
         settings: how it was trained; of paths their last part.
         notice: a sentence that belongs beside every result, empty if none does.
     """
@@ -48,6 +50,11 @@ class Card:
         A network that was moved to another prevalence says so in its notice instead.
         """
         return "" if self.calibration.get("prevalence") else artificial_prevalence(self.data)
+
+    @property
+    def framing(self) -> Framing:
+        """How large the images are that the network takes, and how much of them."""
+        return Framing.of(self.data)
 
     def to_json(self) -> str:
         """The card as it stands in the archive; of every path in it only the last part."""
@@ -83,7 +90,12 @@ class Card:
         scaling = content.get("scaling")
         if scaling and len(Scaling.from_dict(scaling).slope) != len(labels):
             raise ValueError("its scaling has not one slope a label")
-        return cls(**content)
+        card = cls(**content)
+        try:
+            _ = card.framing
+        except CxrError as error:
+            raise ValueError(str(error)) from error
+        return card
 
 
 def _without_paths(value: Any) -> Any:

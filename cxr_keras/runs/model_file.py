@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr_keras.data.images import SIDE
 from cxr_keras.errors import ModelError
 from cxr_keras.metrics.calibration import Scaling
 from cxr_keras.runs.card import Card
@@ -120,8 +119,8 @@ def load_model(path: PathLike) -> keras.Model:
     """Load a network from a run folder or a `.keras` file; nothing in the file is executed.
 
     Returns:
-        The network: grey pixels (N, 256, 256, 1) in 0…255 → (N, n_labels) probabilities,
-        calibrated where the file is.
+        The network: grey pixels (N, side, side, 1) in 0…255 → (N, n_labels) probabilities,
+        calibrated where the file is. The side is that of its card's framing, 256 by default.
 
     Raises:
         ModelError: no such file, not a Keras file, or a network of another shape.
@@ -136,11 +135,11 @@ def load_model(path: PathLike) -> keras.Model:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"{file} cannot be loaded as a Keras model: {first_line}") from error
     card = read_card(file)
-    expected = card.labels
-    if tuple(shape[1:]) != (SIDE, SIDE, 1) or outputs != len(expected):
+    expected, side = card.labels, card.framing.stored
+    if tuple(shape[1:]) != (side, side, 1) or outputs != len(expected):
         raise ModelError(
             f"{file} is not a cxr-keras network: it takes {shape} and gives {outputs} outputs; "
-            f"expected (N, {SIDE}, {SIDE}, 1) and {len(expected)}."
+            f"expected (N, {side}, {side}, 1) and {len(expected)}."
         )
     if card.scaling:  # written before the scaling was in the graph
         from cxr_keras.models.scaling import with_scaling

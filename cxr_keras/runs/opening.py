@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr_keras.errors import RunError
+from cxr_keras.framing import FIT, SIZE
 from cxr_keras.runs.run_folder import CHECKPOINT, RUN, hold_folder, make_folder, read_run
 from cxr_keras.utils.console import notice
 
@@ -144,7 +145,7 @@ def _already_there(folder: Path, now: Mapping[str, Any]) -> str:
 
 def _differences(folder: Path, now: Mapping[str, Any]) -> str:
     """In which settings a run differs from `now`: "lr 0.001 → 0.0005, seed 42 → 7"."""
-    old = read_run(folder).get("settings", {})
+    old = {"size": SIZE, "fit": FIT} | read_run(folder).get("settings", {})
     if "seed" in old:  # which was once the data's, too
         old = {"data_seed": old["seed"]} | old
     changed = [name for name in now if name in old and old[name] != now[name]]

@@ -107,6 +107,8 @@ def run_info(settings: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
             "split": settings["split"],
             "split_digest": split_digest(prepared.manifest),
             "seed": settings["data_seed"],
+            "size": prepared.framing.size,
+            "fit": prepared.framing.fit,
             "sizes": {name: int(sizes[name]) for name in SPLITS},
             "shared_patients": shared_patients(prepared.manifest),
             "base_rates": prepared.base_rates(),

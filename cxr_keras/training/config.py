@@ -20,6 +20,7 @@ from cxr_keras.data.options import (
     images_per_class,
 )
 from cxr_keras.errors import CxrError
+from cxr_keras.framing import FIT, SIZE, Fit, Framing
 from cxr_keras.runs.options import RUNS_FOLDER
 from cxr_keras.training.losses import check_loss
 from cxr_keras.training.options import MONITORS, OPTIMIZERS, PRECISIONS, SCHEDULES
@@ -75,6 +76,8 @@ class TrainConfig:
             None (every image) for the official split.
         seed: of the weights, dropout, augmentation and the batches.
         data_seed: of the choice of images and the split.
+        size: side in pixels of what the network sees, 64…1024.
+        fit: "crop" for the centre square, "whole" for all of the image (see `Framing`).
         name: of the run folder; by default <model>-ep<epochs>-lr<lr> and a short word for each
             setting that is not the recipe's.
         folder: where run folders lie.
@@ -118,6 +121,8 @@ class TrainConfig:
     per_class: int | str | None = None
     seed: int = SEED
     data_seed: int = SEED
+    size: int = SIZE
+    fit: Fit = FIT
     name: str | None = None
     folder: PathLike = RUNS_FOLDER
     checkpoint_every: int | None = None
@@ -128,6 +133,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         take: dict[str, Any] = {name: as_text(getattr(self, name)) for name in _PATHS}
         take["fine_tune"] = None if self.fine_tune == "head" else self.fine_tune
+        take["size"] = Framing(self.size, self.fit).size
         for name, least in _WHOLE.items():
             value = take.get(name, getattr(self, name))
             if value is not None and not isinstance(value, str):
@@ -170,6 +176,8 @@ class TrainConfig:
             "split_method": self.split_method,
             "weights": "random" if self.weights == "none" else Path(self.weights or "").stem,
             "fine_tune": f"ft{self.fine_tune or 'head'}",
+            "size": f"size{self.size}",
+            "fit": self.fit,
             "optimizer": self.optimizer,
             "weight_decay": f"decay{self.weight_decay:g}",
             "schedule": self.schedule,

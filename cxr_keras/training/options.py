@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from cxr_keras.data.options import SplitMethod
+from cxr_keras.framing import Fit
 from cxr_keras.utils.arguments import PathLike, Real, Whole
 
 AUTO = "auto"
@@ -47,6 +48,8 @@ class Settings(TypedDict, total=False):
     per_class: str | Whole | None
     seed: Whole | None
     data_seed: Whole | None
+    size: Whole | None
+    fit: Fit | None
     name: str | None
     folder: PathLike | None
     checkpoint_every: Whole | None

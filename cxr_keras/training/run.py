@@ -27,7 +27,7 @@ from cxr_keras.metrics.thresholds import choose_thresholds
 from cxr_keras.models.dropout import set_dropout
 from cxr_keras.models.freezing import count_trainable, freeze
 from cxr_keras.models.registry import RANDOM, build_model, get_spec
-from cxr_keras.models.user_built import with_logits
+from cxr_keras.models.user_built import framing_of, with_logits
 from cxr_keras.runs import model_file, run_folder
 from cxr_keras.runs.card import Card
 from cxr_keras.runs.opening import check_folder, check_same_data, training_folder
@@ -80,7 +80,7 @@ def train(
 
     Args:
         model: a registered network, see `cxr-keras models`; or a built `keras.Model`, raw grey
-            pixels (N, 256, 256, 1) in 0…255 → (N, 15) sigmoids, which is trained in place, as far
+            pixels (N, side, side, 1) in 0…255 → (N, 15) sigmoids, which is trained in place, as far
             as its layers are trainable.
         data: a folder in NIH's layout; by default $CXR_KERAS_DATA, ./data/nih, or phantoms.
         callbacks: Keras callbacks, run after this program's own. Their `model` is the part that
@@ -119,6 +119,8 @@ def train(
         per_class=config.per_class,
         split_method=config.split_method,
         seed=config.data_seed,
+        size=config.size,
+        fit=config.fit,
     )
     _say_sizes(prepared)
     with (
@@ -172,6 +174,9 @@ def _configured(model: Any, settings: Mapping[str, Any]) -> TrainConfig:
     random = spec is None or (config.weights or spec.default_weights) == RANDOM
     if random and settings.get("fine_tune") is None:  # the recipe's is of pretrained weights
         config = dataclasses.replace(config, fine_tune=None)
+    if spec is None:  # its input says what it sees
+        framing = framing_of(model, size=settings.get("size"), fit=settings.get("fit"))
+        config = dataclasses.replace(config, size=framing.size, fit=framing.fit)
     return config
 
 
@@ -182,7 +187,9 @@ def _build(config: TrainConfig) -> keras.Model:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.precision)
     try:
-        network = build_model(config.model, weights, outputs=len(LABELS))
+        network = build_model(
+            config.model, weights, outputs=len(LABELS), size=config.size, fit=config.fit
+        )
     finally:
         keras.config.set_dtype_policy(before)
     pretrained = weights != RANDOM
@@ -202,7 +209,8 @@ def _as_given(model: keras.Model, config: TrainConfig) -> keras.Model:
                 f"model has its own. Leave {name} out, or give a name in place of the model."
             )
     network = with_logits(model, len(LABELS))
-    notice(f"{config.model}: a built model, {count_trainable(network)}.")
+    images = f"images of {config.size} px, {config.fit}"
+    notice(f"{config.model}: a built model for {images}, {count_trainable(network)}.")
     return network
 
 

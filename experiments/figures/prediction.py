@@ -32,7 +32,7 @@ def main() -> None:
     arguments = parser.parse_args()
     row, card = predict(arguments.run, arguments.image)[0], read_card(arguments.run)
     top = max(row.probabilities, key=lambda label: row.probabilities[label])
-    pixels = read_image(arguments.image)
+    pixels = read_image(arguments.image, card.framing)
     heat = grad_cam(load_model(arguments.run), pixels, [card.labels.index(top)])[0]
     figure = Figure(figsize=(10, 3.5), layout="constrained")
     image, overlay, bars = figure.subplots(1, 3, width_ratios=(1, 1, 0.95))

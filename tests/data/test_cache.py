@@ -61,6 +61,7 @@ def test_everything_is_listed_with_its_size(filled):
     assert store.size > 24 * 256 * 256
     result = cli("list")
     assert result.exit_code == 0
+    assert "pixel store (224 px, crop)" in result.stdout
     for entry in entries:
         assert str(entry.folder.relative_to(filled)) in result.stdout
     total = result.stdout.splitlines()[-1].split()

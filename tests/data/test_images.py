@@ -9,19 +9,20 @@ from PIL import Image
 
 from cxr_keras.data.images import find_image_files, read_image
 from cxr_keras.errors import ImageError
+from cxr_keras.framing import Framing
 
 GRADIENT = np.tile(np.linspace(0, 255, 320).astype("uint8"), (300, 1))
 
 
-def reference(pixels):
-    """A slow, plain reading: shorter side to 256, centre kept."""
+def reference(pixels, side=256):
+    """A slow, plain reading: shorter side to `side`, centre kept."""
     image = Image.fromarray(pixels)
     width, height = image.size
-    scale = 256 / min(width, height)
+    scale = side / min(width, height)
     image = image.resize((int(width * scale), int(height * scale)), Image.Resampling.BILINEAR)
     array = np.asarray(image)
-    top, left = (array.shape[0] - 256) // 2, (array.shape[1] - 256) // 2
-    return array[top : top + 256, left : left + 256]
+    top, left = (array.shape[0] - side) // 2, (array.shape[1] - side) // 2
+    return array[top : top + side, left : left + side]
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P"])
@@ -199,3 +200,49 @@ def test_find_image_files_is_recursive_sorted_and_skips_hidden(tmp_path):
         "a/z.jpg",
         "b.PNG",
     ]
+
+
+def test_the_whole_image_keeps_the_corners_that_a_crop_loses(tmp_path):
+    """A mark in each corner of an image that is wider than high."""
+    pixels = np.full((300, 500), 40, "uint8")
+    for rows in (slice(0, 50), slice(250, 300)):
+        for columns in (slice(0, 50), slice(450, 500)):
+            pixels[rows, columns] = 255
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    whole = read_image(tmp_path / "wide.png", Framing(100, "whole"))
+    assert whole.shape == (100, 100)
+    assert not whole[:20].any()  # black above and below
+    assert not whole[80:].any()
+    inside = whole[20:80]
+    assert (inside[[1, 1, -2, -2], [1, -2, 1, -2]] == 255).all()
+    assert inside[30, 50] == 40
+    assert read_image(tmp_path / "wide.png", Framing(100)).max() == 40
+
+
+@pytest.mark.parametrize("shape", [(64, 41), (41, 64), (64, 64)])
+def test_a_whole_image_of_its_size_is_not_scaled(tmp_path, shape):
+    pixels = np.random.default_rng(1).integers(1, 256, shape, dtype="uint8")
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    whole = read_image(tmp_path / "image.png", Framing(64, "whole"))
+    rows, columns = (np.flatnonzero(whole.any(axis=axis)) for axis in (1, 0))
+    np.testing.assert_array_equal(
+        whole[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], pixels
+    )
+    for found, length in ((rows, shape[0]), (columns, shape[1])):
+        assert len(found) == length
+        assert abs(found[0] - (63 - found[-1])) <= 1  # in the middle
+
+
+@pytest.mark.parametrize("size", [64, 160, 512])
+def test_a_crop_of_another_size_is_the_reference(tmp_path, size):
+    Image.fromarray(GRADIENT).save(tmp_path / "image.png")
+    side = Framing(size).stored
+    expected = reference(GRADIENT, side)
+    image = read_image(tmp_path / "image.png", Framing(size))
+    assert image.shape == (side, side)
+    np.testing.assert_allclose(image.astype(int), expected.astype(int), atol=1)
+
+
+def test_a_thread_is_whole_too(tmp_path):
+    Image.new("L", (3000, 2), 200).save(tmp_path / "thread.png")
+    assert (read_image(tmp_path / "thread.png", Framing(64, "whole")) > 0).sum() == 64

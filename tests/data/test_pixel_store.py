@@ -13,6 +13,7 @@ from PIL import Image
 from cxr_keras.data import pixel_store
 from cxr_keras.data.images import read_image
 from cxr_keras.errors import CxrError, DataError
+from cxr_keras.framing import Framing
 
 
 def write_images(folder, count, start=0):
@@ -186,3 +187,17 @@ def test_an_unwritable_cache_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("CXR_KERAS_CACHE", str(tmp_path / "file"))
     with pytest.raises(CxrError, match=r"Set \$CXR_KERAS_CACHE"):
         pixel_store.open_store(write_images(tmp_path / "images", 1), tmp_path)
+
+
+def test_each_size_and_fit_has_a_store_of_its_own(tmp_path):
+    paths = write_images(tmp_path, 4)
+    framings = [Framing(), Framing(64), Framing(64, "whole"), Framing(256, "whole")]
+    stores = [pixel_store.open_store(paths, tmp_path, framing) for framing in framings]
+    assert len({store.folder for store in stores}) == len(framings)
+    for framing, store in zip(framings, stores, strict=True):
+        assert store.pixels.shape == (4, framing.stored, framing.stored)
+        assert pixel_store.framing_of(store.folder) == framing
+        again = pixel_store.open_store(paths[:2], tmp_path, framing)
+        for row, path in zip(again.index["row"], paths[:2], strict=True):
+            np.testing.assert_array_equal(again.pixels[row], read_image(path, framing))
+    assert len(set(stores[1].index["digest"]) & set(stores[2].index["digest"])) == 0

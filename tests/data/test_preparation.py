@@ -5,6 +5,7 @@ from PIL import Image
 
 from cxr_keras.data.images import read_image
 from cxr_keras.data.preparation import prepare, resolve_data
+from cxr_keras.framing import Framing
 
 
 def test_prepare_leaves_bad_images_out_of_the_manifest(make_folder, capsys):
@@ -42,3 +43,15 @@ def test_data_falls_back_in_the_promised_order(phantoms, tmp_path, monkeypatch, 
     (tmp_path / "data" / "nih").symlink_to(phantoms)
     assert str(resolve_data(None)) == "data/nih"
     assert "data/nih" in capsys.readouterr().err
+
+
+def test_another_size_has_the_same_split_and_its_own_manifest(phantoms):
+    default, small = prepare(phantoms), prepare(phantoms, size=64, fit="whole")
+    assert small.folder != default.folder
+    assert small.fingerprint != default.fingerprint
+    for column in ("Image Index", "split"):
+        assert small.manifest[column].tolist() == default.manifest[column].tolist()
+    batch = small.split("val").batch(slice(0, 2))
+    assert batch.shape == (2, 64, 64, 1)
+    paths = small.split("val").rows["path"]
+    np.testing.assert_array_equal(batch[1, ..., 0], read_image(paths[1], Framing(64, "whole")))

@@ -9,11 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.refusals import refusal
 from helpers.shared import shared
+from PIL import Image
 
 from cxr_keras import ensemble, load_model, predict, train
+from cxr_keras.data.images import read_image
 from cxr_keras.data.labels import LABELS
 from cxr_keras.errors import CxrError
+from cxr_keras.framing import Framing
 from cxr_keras.runs import model_file, run_folder
 
 COLUMNS = [f"prob_{label}" for label in LABELS]
@@ -113,3 +117,68 @@ def test_what_cannot_be_averaged_is_refused(run, second, phantoms, tiny_model, t
     assert not (tmp_path / "x").exists()
     with pytest.raises(CxrError, match=r"exists\. Give another --name"):
         ensemble([run.folder, second.folder], name="other", folder=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def smaller(phantoms, tiny_model, tmp_path_factory):
+    """A run on the same split as `run`, at 96 pixels."""
+    folder = tmp_path_factory.mktemp("smaller")
+    finished = train(tiny_model, phantoms, epochs=1, lr=0.01, size=96, folder=folder)
+    with shared(folder):
+        yield finished
+
+
+@pytest.fixture(scope="module")
+def sizes(run, smaller, tmp_path_factory):
+    """An ensemble of two sizes, the smaller first."""
+    folder = tmp_path_factory.mktemp("sizes")
+    averaged = ensemble([smaller.folder, run.folder], name="sizes", folder=folder, resamples=0)
+    with shared(folder):
+        yield averaged
+
+
+def test_an_ensemble_of_sizes_scales_images_down_for_the_smaller(run, smaller, sizes, phantoms):
+    assert load_model(sizes.folder).input_shape == (None, 256, 256, 1)
+    assert model_file.read_card(sizes.folder).framing == Framing()
+    table = pd.read_csv(sizes.folder / "predictions.csv")
+    pixels = [read_image(phantoms / "images" / name) for name in table["Image Index"]]
+    small = [np.asarray(Image.fromarray(p).resize((110, 110), Image.BILINEAR)) for p in pixels]
+    parts = [
+        load_model(one.folder).predict_on_batch(np.stack(images)[..., None])
+        for one, images in ((run, pixels), (smaller, small))
+    ]
+    # Pillow rounds to whole numbers, the layer does not
+    np.testing.assert_allclose(table[COLUMNS], sum(parts) / 2, atol=2e-3)
+
+
+def test_an_ensemble_of_sizes_is_measured_as_it_predicts(run, smaller, sizes, phantoms, tmp_path):
+    from cxr_keras import calibrate, evaluate
+
+    for split, name in (("test", "predictions.csv"), ("val", "predictions_val.csv")):
+        table = pd.read_csv(sizes.folder / name)
+        again = evaluate(sizes.folder, split=split, out=tmp_path / split, resamples=0)
+        np.testing.assert_allclose(again.predictions[COLUMNS], table[COLUMNS], atol=1e-6)
+    assert "The network was trained on" in refusal(evaluate, sizes.folder, split="train")
+    copy = shutil.copytree(sizes.folder, tmp_path / "copy")
+    calibrated = calibrate(copy, method="temperature", resamples=0)
+    images = [phantoms / "images" / name for name in calibrated.predictions["Image Index"]]
+    predicted = [list(row.probabilities.values()) for row in predict(copy, images)]
+    np.testing.assert_allclose(predicted, calibrated.predictions[COLUMNS], atol=1e-5)
+    unscaled = calibrate(copy, method="none", resamples=0)  # the logits of the mean are its own
+    np.testing.assert_allclose(unscaled.predictions[COLUMNS], sizes.predictions[COLUMNS], atol=1e-5)
+
+
+def test_members_of_another_fit_or_data_are_refused(run, smaller, phantoms, tiny_model, tmp_path):
+    whole = train(tiny_model, phantoms, epochs=1, size=96, fit="whole", folder=tmp_path)
+    says = refusal(ensemble, [run.folder, whole.folder], name="x", folder=tmp_path)
+    assert "see different parts of an image (--fit whole and crop)" in says
+    other = train(tiny_model, phantoms, epochs=1, size=72, data_seed=3, folder=tmp_path)
+    says = refusal(ensemble, [run.folder, other.folder], name="x", folder=tmp_path)
+    assert "trained on different data or splits" in says
+    copy = shutil.copytree(run.folder, tmp_path / "moved")
+    info = run_folder.read_run(copy)
+    info["data"]["root"] = str(tmp_path / "gone")
+    run_folder.write_run(copy, info)
+    says = refusal(ensemble, [copy, smaller.folder], name="x", folder=tmp_path)
+    assert str(tmp_path / "gone") in says
+    assert not (tmp_path / "x").exists()

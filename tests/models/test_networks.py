@@ -11,7 +11,8 @@ import pytest
 
 from cxr_keras import build_model, predict, train
 from cxr_keras.data.labels import LABELS
-from cxr_keras.errors import ModelError
+from cxr_keras.errors import CxrError, ModelError
+from cxr_keras.framing import Framing
 from cxr_keras.models.blocks import LOGITS, PROBABILITIES
 from cxr_keras.models.registry import (
     ModelSpec,
@@ -229,3 +230,29 @@ def test_block_of_takes_whole_names():
     assert spec.block_of("conv1_bn") == "conv1"
     assert spec.block_of("conv10_bn") == "conv10"
     assert spec.block_of("conv100") is None
+
+
+@pytest.mark.parametrize("size", [64, 96])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=SLOW) if n == "densenet121" else n for n in NAMES]
+)
+def test_every_network_takes_other_sizes(name, size):
+    count = count_parameters(name, size=size, fit="whole")
+    assert count == count_parameters(name)  # so that weights fit whatever the size
+
+
+@pytest.mark.parametrize("fit", ["crop", "whole"])
+def test_a_network_of_another_size_runs_and_loads(fit, tmp_path):
+    model = build_model("resnet_custom", size=65, fit=fit)
+    side = Framing(65, fit).stored
+    images = grey_images(2)[:, :side, :side]
+    model.save(tmp_path / "model.keras")
+    assert_same(keras.saving.load_model(tmp_path / "model.keras"), model, images)
+
+
+def test_the_default_size_crops_as_ever():
+    layers = build_model("resnet_custom").layers[:4]
+    assert [layer.name for layer in layers][:2] == ["pixels", "centre_crop"]
+    assert layers[1].cropping == ((16, 16), (16, 16))
+    with pytest.raises(CxrError, match=r"size must be 64 or more\. Received: 32\."):
+        build_model("resnet_custom", size=32)

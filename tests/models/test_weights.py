@@ -114,6 +114,19 @@ def test_same_features_and_probabilities_as_pytorch(name, tmp_path):
     )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [64, 288])
+def test_alexnet_is_pytorchs_at_other_sizes(size):
+    original = torchvision_nets.original("alexnet")
+    model = build_model("alexnet", size=size, fit="whole")
+    port(model, get_spec("alexnet").pretrained, original.state_dict())
+    x = np.random.default_rng(5).normal(size=(2, size, size, 3)).astype("float32")
+    features, _ = network_from_normalised(model)(x, training=False)
+    with torch.no_grad():
+        theirs = original.penultimate(torch.from_numpy(x).permute(0, 3, 1, 2))
+    np.testing.assert_allclose(to_numpy(features), theirs.numpy(), rtol=1e-4, atol=1e-4)
+
+
 def test_frozen_batch_norm_uses_stored_statistics(resnet18_file):
     model = build_model("resnet18", weights=resnet18_file)
     for layer in model.layers:

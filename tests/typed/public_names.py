@@ -49,9 +49,9 @@ def train_as_people_do(path: Path) -> Path:
     by_name = train("small", "data/nih", epochs=30, lr=5e-4, fine_tune="all", name="r")
     train("resnet18", path, fine_tune=1, weights=path / "resnet18.pth", folder=path)
     train("resnet18", weights="imagenet", split_method="official", callbacks=(), resume=True)
-    built: keras.Model = build_model("small", outputs=len(LABELS))
+    built: keras.Model = build_model("small", outputs=len(LABELS), size=320, fit="whole")
     stop = keras.callbacks.EarlyStopping(patience=3)
-    train(built, path, callbacks=[stop], overwrite=True)
+    train(built, path, callbacks=[stop], size=np.int64(320), fit="whole", overwrite=True)
     train(
         "small",
         epochs=np.int64(3),
