@@ -35,7 +35,15 @@ WALLS = {
     "errors": set(),
 }
 # Where Keras, and with it torch, may be imported: below, a folder or a module
-KERAS = ("training", "evaluation", "inference", "runs", "models", "data/loader.py")
+KERAS = (
+    "training",
+    "evaluation",
+    "inference",
+    "runs",
+    "models",
+    "data/augmentation.py",
+    "data/loader.py",
+)
 
 
 def imports_of(path):
