@@ -225,9 +225,7 @@ def test_a_whole_image_of_its_size_is_not_scaled(tmp_path, shape):
     Image.fromarray(pixels).save(tmp_path / "image.png")
     whole = read_image(tmp_path / "image.png", Framing(64, "whole"))
     rows, columns = (np.flatnonzero(whole.any(axis=axis)) for axis in (1, 0))
-    np.testing.assert_array_equal(
-        whole[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], pixels
-    )
+    np.testing.assert_array_equal(whole[np.ix_(rows, columns)], pixels)
     for found, length in ((rows, shape[0]), (columns, shape[1])):
         assert len(found) == length
         assert abs(found[0] - (63 - found[-1])) <= 1  # in the middle

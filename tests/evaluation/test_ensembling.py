@@ -151,6 +151,7 @@ def test_an_ensemble_of_sizes_scales_images_down_for_the_smaller(run, smaller, s
     np.testing.assert_allclose(table[COLUMNS], sum(parts) / 2, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_sizes_is_measured_as_it_predicts(run, smaller, sizes, phantoms, tmp_path):
     from cxr_keras import calibrate, evaluate
 
@@ -168,6 +169,7 @@ def test_an_ensemble_of_sizes_is_measured_as_it_predicts(run, smaller, sizes, ph
     np.testing.assert_allclose(unscaled.predictions[COLUMNS], sizes.predictions[COLUMNS], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_members_of_another_fit_or_data_are_refused(run, smaller, phantoms, tiny_model, tmp_path):
     whole = train(tiny_model, phantoms, epochs=1, size=96, fit="whole", folder=tmp_path)
     says = refusal(ensemble, [run.folder, whole.folder], name="x", folder=tmp_path)

@@ -76,6 +76,7 @@ def test_evaluate_takes_its_own_split_and_other_data_at_its_size(
     np.testing.assert_allclose(list(row.probabilities.values()), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_calibrate_takes_its_validation_split_at_its_size(many_labels, tiny_model, tmp_path):
     done = train(tiny_model, many_labels, epochs=1, size=64, folder=tmp_path)
     before = probabilities(done.folder)
@@ -119,10 +120,10 @@ def test_a_card_that_says_another_size_is_refused(small, tmp_path):
         assert says in refusal(load_model, file)
 
 
-def test_a_built_model_decides_its_size(phantoms, tmp_path):
-    network = build_model("resnet_custom", size=64, fit="whole")
-    done = train(network, phantoms, epochs=1, per_class=3, folder=tmp_path)
-    assert done.folder.name == "resnet_custom-ep1-lr0.0005-size64-whole"
+def test_a_built_model_decides_its_size(phantoms, tiny_model, tmp_path):
+    network = build_model(tiny_model, size=64, fit="whole")
+    done = train(network, phantoms, epochs=1, folder=tmp_path)
+    assert done.folder.name == f"{tiny_model}-ep1-lr0.0005-size64-whole"
     assert model_file.read_card(done.folder).framing == Framing(64, "whole")
     assert "Received: size=224" in refusal(train, network, phantoms, size=224, folder=tmp_path)
 
