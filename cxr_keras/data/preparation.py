@@ -13,7 +13,14 @@ import pandas as pd
 
 from cxr_keras.data import phantom, pixel_store
 from cxr_keras.data.labels import LABELS, encode_cells
-from cxr_keras.data.options import DEFAULT_SPLIT_METHOD, SEED, SplitMethod, images_per_class
+from cxr_keras.data.options import (
+    DEFAULT_SPLIT_METHOD,
+    SEED,
+    VAL_SHARE,
+    SplitMethod,
+    images_per_class,
+    split_shares,
+)
 from cxr_keras.data.readers import nih
 from cxr_keras.data.readers.nih import FINDING_LABELS, IMAGE
 from cxr_keras.data.selection import choose_images
@@ -139,6 +146,8 @@ def prepare(
     per_class: int | None = None,
     split_method: SplitMethod = DEFAULT_SPLIT_METHOD,
     seed: int = SEED,
+    val_share: float = VAL_SHARE,
+    test_share: float | None = None,
     allow_missing: bool = False,
     out: PathLike | None = None,
 ) -> Prepared:
@@ -150,12 +159,16 @@ def prepare(
             split.
         split_method: "patient", "paper" or "official".
         seed: of choice and split: what training calls its data seed.
+        val_share: of the images that are not test, above 0 and below 1.
+        test_share: of the chosen images, below 1; 0 for no test split. By default 0.2; not for the
+            official split, whose test images are NIH's list.
         allow_missing: plan on the label table alone; nothing is decoded.
         out: folder for manifest.csv; by default one in the cache.
 
     Raises:
         DataError: the data cannot be used as asked.
     """
+    split_shares(val_share, test_share, split_method)  # refused before any work is done
     dataset = nih.read_dataset(resolve_data(data), allow_missing=allow_missing)
     for sentence in dataset.notices:
         notice(sentence)
@@ -164,6 +177,8 @@ def prepare(
         per_class=per_class,
         split_method=split_method,
         seed=seed,
+        val_share=val_share,
+        test_share=test_share,
         allow_missing=allow_missing,
         out=out,
     )
@@ -178,6 +193,8 @@ def prepare_dataset(
     per_class: int | None = None,
     split_method: SplitMethod = DEFAULT_SPLIT_METHOD,
     seed: int = SEED,
+    val_share: float = VAL_SHARE,
+    test_share: float | None = None,
     allow_missing: bool = False,
     out: PathLike | None = None,
 ) -> tuple[Prepared, list[str]]:
@@ -187,8 +204,16 @@ def prepare_dataset(
     not_chosen = len(dataset.table) - len(chosen)
     store = None if allow_missing else pixel_store.open_store(list(chosen["path"]), root)
     chosen, bad = with_pixels(chosen, store)
-    manifest, notices = split_images(chosen, dataset, method=split_method, seed=seed)
-    setting = f"{root.resolve()} {per_class} {split_method} {seed} {allow_missing}"
+    shares = split_shares(val_share, test_share, split_method)
+    manifest, notices = split_images(
+        chosen,
+        dataset,
+        method=split_method,
+        seed=seed,
+        val_share=val_share,
+        test_share=test_share,
+    )
+    setting = f"{root.resolve()} {per_class} {split_method} {seed} {shares} {allow_missing}"
     key = hashlib.sha256(setting.encode()).hexdigest()[:12]
     folder = Path(out) if out else cache_folder(FOLDER, key)
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from cxr_keras.data.labels import LABELS, NO_FINDING
 from cxr_keras.data.readers.nih import IMAGE
+from cxr_keras.data.splits import TEST
 from cxr_keras.errors import RunError
 from cxr_keras.evaluation.evaluation import Evaluation, write_own_evaluation
 from cxr_keras.evaluation.predictions import PROBABILITY, columns_of, read_predictions
@@ -34,12 +35,17 @@ COLUMNS = [PROBABILITY + label for label in LABELS]
 
 @dataclasses.dataclass(frozen=True)
 class _Member:
-    """A run of an ensemble: its folder, card, and predictions of the two splits."""
+    """A run of an ensemble: its folder, card, and predictions.
+
+    Attributes:
+        val: of the validation split.
+        measured: of the split on which runs of this data are measured, see `Card.measured_split`.
+    """
 
     folder: Path
     card: Card
     val: pd.DataFrame
-    test: pd.DataFrame
+    measured: pd.DataFrame
 
 
 def ensemble(
@@ -62,7 +68,8 @@ def ensemble(
         resamples: of the bootstrap over patients.
 
     Returns:
-        The test split. The folder holds model.keras, whose outputs are the mean of the members'.
+        The test split, or the validation split where the members have no test split. The folder
+        holds model.keras, whose outputs are the mean of the members'.
 
     Raises:
         RunError: fewer than two runs, one that is unfinished or moved to another prevalence, runs
@@ -76,7 +83,7 @@ def ensemble(
     _check_members(members)
     weights = _weights(members, weighted=weighted)
     val = _mean([member.val for member in members], weights.tolist())
-    test = _mean([member.test for member in members], weights.tolist())
+    measured = _mean([member.measured for member in members], weights.tolist())
     limits, sentences = choose_thresholds(*columns_of(val, LABELS), labels=LABELS)
     for sentence in sentences:
         notice(sentence)
@@ -95,10 +102,10 @@ def ensemble(
     make_folder(target.parent, exist_ok=True)
     try:
         with atomic_folder(target) as new:  # whole or not at all
-            result = _write(new, members, network, card, val=val, test=test, resamples=resamples)
+            result = _write(new, members, network, card, val, measured, resamples=resamples)
     except OSError as error:
         raise RunError(cannot_write(target, error)) from error
-    return dataclasses.replace(result, folder=target)
+    return dataclasses.replace(result, folder=target / result.folder.relative_to(new))
 
 
 def _write(
@@ -106,9 +113,9 @@ def _write(
     members: Sequence[_Member],
     network: Any,
     card: Card,
-    *,
     val: pd.DataFrame,
-    test: pd.DataFrame,
+    measured: pd.DataFrame,
+    *,
     resamples: int,
 ) -> Evaluation:
     """Everything that a run folder holds but what training leaves."""
@@ -120,7 +127,7 @@ def _write(
         tuned_on=_images(members, model_file.TUNED_ON),
     )
     write_table(val, folder / run_folder.VAL_PREDICTIONS)
-    result = write_own_evaluation(test, folder, card, resamples=resamples)
+    result = write_own_evaluation(measured, folder, card, resamples=resamples)
     data = run_folder.read_run(members[0].folder)["data"]  # with the path, unlike the card
     info = {"status": "done", "notice": card.notice, "settings": card.settings, "data": data}
     info["thresholds"] = result.assessment.thresholds
@@ -137,13 +144,24 @@ def _images(members: Sequence[_Member], member: str) -> ImageList | None:
 
 def _read_member(folder: Path) -> _Member:
     finish_change(folder / model_file.MODEL)
-    files = [folder / run_folder.VAL_PREDICTIONS, folder / run_folder.PREDICTIONS]
-    missing = [file for file in files if not file.is_file()]
-    if missing or run_folder.read_run(folder).get("status") != "done":
-        what = f"it lacks {missing[0].name}" if missing else "it is not finished"
-        raise RunError(f"{folder} cannot join an ensemble: {what}. Train it to its end first.")
-    val, test = map(read_predictions, files)
-    return _Member(folder, model_file.read_card(folder), val, test)
+    _check_there(folder, run_folder.VAL_PREDICTIONS)
+    if run_folder.read_run(folder).get("status") != "done":
+        raise RunError(_cannot_join(folder, "it is not finished"))
+    card = model_file.read_card(folder)
+    val = measured = read_predictions(folder / run_folder.VAL_PREDICTIONS)
+    if card.measured_split == TEST:
+        _check_there(folder, run_folder.PREDICTIONS)
+        measured = read_predictions(folder / run_folder.PREDICTIONS)
+    return _Member(folder, card, val, measured)
+
+
+def _check_there(folder: Path, name: str) -> None:
+    if not (folder / name).is_file():
+        raise RunError(_cannot_join(folder, f"it lacks {name}"))
+
+
+def _cannot_join(folder: Path, why: str) -> str:
+    return f"{folder} cannot join an ensemble: {why}. Train it to its end first."
 
 
 def _check_members(members: Sequence[_Member]) -> None:
@@ -168,7 +186,7 @@ def _check_members(members: Sequence[_Member]) -> None:
             )
         same_images = all(
             list(a[IMAGE]) == list(b[IMAGE])
-            for a, b in ((member.val, first.val), (member.test, first.test))
+            for a, b in ((member.val, first.val), (member.measured, first.measured))
         )
         if member.card.data.get("fingerprint") != first.card.data.get("fingerprint") or (
             not same_images
@@ -176,7 +194,7 @@ def _check_members(members: Sequence[_Member]) -> None:
             raise RunError(
                 f"{member.folder} and {first.folder} were trained on different data or splits, so "
                 "one may have seen what the other is tested on. Train them with the same --data, "
-                "--split, --per-class and --data-seed."
+                "--split, --per-class, --val-share, --test-share and --data-seed."
             )
 
 

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxr_keras.data.options import SEED, SPLIT_METHODS, SplitMethod, images_per_class
+from cxr_keras.data.options import (
+    SEED,
+    SPLIT_METHODS,
+    VAL_SHARE,
+    SplitMethod,
+    images_per_class,
+    split_shares,
+)
 from cxr_keras.errors import CxrError
 from cxr_keras.runs.options import RUNS_FOLDER
 from cxr_keras.training.losses import check_loss
@@ -38,10 +45,13 @@ class TrainConfig:
         split_method: "patient", "paper" or "official".
         per_class: images chosen for each label; None, not given, becomes 300, and stays None (every
             image) for the official split.
+        val_share: validation's share of the images that are not test, above 0 and below 1.
+        test_share: the test split's share of the chosen images, below 1; 0 for no test split.
+            None, not given, becomes 0.2, and stays None for the official split (NIH's list).
         seed: of the weights, dropout and the batches.
         data_seed: of the choice of images and the split.
         name: of the run folder; by default <model>-ep<epochs>-lr<lr> and a short word for each of
-            loss, seeds, split method, weights and fine-tuning that is not the default.
+            loss, seeds, split method, shares, weights and fine-tuning that is not the default.
         folder: where run folders lie.
         checkpoint_every: epochs between checkpoints; by default as often as costs 5% of the time.
         feature_cache: run the frozen part of a network once per image, not once per epoch; the
@@ -62,6 +72,8 @@ class TrainConfig:
     precision: str = "float32"
     split_method: SplitMethod = "patient"
     per_class: int | None = None
+    val_share: float = VAL_SHARE
+    test_share: float | None = None
     seed: int = SEED
     data_seed: int = SEED
     name: str | None = None
@@ -92,6 +104,9 @@ class TrainConfig:
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("split method", self.split_method, SPLIT_METHODS)
         object.__setattr__(self, "per_class", images_per_class(self.per_class, self.split_method))
+        shares = split_shares(self.val_share, self.test_share, self.split_method)
+        for name, share in zip(("val_share", "test_share"), shares, strict=True):
+            object.__setattr__(self, name, share)
 
     @property
     def run_folder(self) -> Path:
@@ -113,12 +128,14 @@ class TrainConfig:
             "seed": f"seed{self.seed}",
             "data_seed": f"dataseed{self.data_seed}",
             "split_method": self.split_method,
+            "val_share": f"val{self.val_share:g}",
+            "test_share": f"test{self.test_share or 0:g}",
             "weights": "random" if self.weights == "none" else Path(self.weights or "").stem,
             "fine_tune": f"ft{self.fine_tune}",
         }
-        changed = [
-            w for name, w in words.items() if getattr(self, name) != getattr(TrainConfig, name)
-        ]
+        usual = {name: getattr(TrainConfig, name) for name in words}
+        usual["test_share"] = split_shares(self.val_share, None, self.split_method)[1]
+        changed = [w for name, w in words.items() if getattr(self, name) != usual[name]]
         parts = [self.model, f"ep{self.epochs}", f"lr{self.lr:g}", *changed]
         return re.sub(r"[^\w.-]+", "_", "-".join(parts))
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_keras import plots
-from cxr_keras.data.labels import LABELS
+from cxr_keras.data.labels import LABELS, NO_FINDING
 from cxr_keras.data.options import SplitMethod
 from cxr_keras.data.preparation import Prepared, prepare
 from cxr_keras.data.splits import TEST, TRAIN, VAL, describe_sizes, shared_patients
@@ -49,7 +49,8 @@ class Run:
     Attributes:
         folder: the run folder.
         history: history.csv.
-        evaluation: of the test split.
+        evaluation: of the test split; of the validation split, which flatters, where `test_share`
+            is 0.
         info: run.json.
     """
 
@@ -60,7 +61,7 @@ class Run:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """The per-label table of the test split."""
+        """The per-label table of the test split, or of validation where there is no test split."""
         return self.evaluation.metrics
 
 
@@ -77,6 +78,8 @@ def train(
     precision: str = TrainConfig.precision,
     split_method: SplitMethod = TrainConfig.split_method,
     per_class: Whole | None = TrainConfig.per_class,
+    val_share: Real = TrainConfig.val_share,
+    test_share: Real | None = TrainConfig.test_share,
     seed: Whole = TrainConfig.seed,
     data_seed: Whole = TrainConfig.data_seed,
     name: str | None = None,
@@ -109,10 +112,14 @@ def train(
             "official" (NIH's lists).
         per_class: images chosen for each label; by default 300, or every image for the official
             split.
+        val_share: validation's share of the images that are not test, above 0 and below 1.
+        test_share: the test split's share of the chosen images, below 1; by default 0.2. Without a
+            test split (0) a network is to be used, not published: its tables are then those of the
+            validation split, which flatter. Not for the official split (NIH's list).
         seed: of the weights, dropout and the batches.
         data_seed: of the choice of images and the split. Runs of other seeds share a test split.
         name: of the run folder; by default <model>-ep<epochs>-lr<lr> and a short word for each of
-            loss, seeds, split method, weights and fine-tuning that is not the default, as in
+            loss, seeds, split method, shares, weights and fine-tuning that is not the default, as in
             resnet18-ep30-lr0.0005-focal-seed7.
         folder: where run folders lie.
         checkpoint_every: epochs between checkpoints; by default as often as costs 5% of the time.
@@ -128,7 +135,7 @@ def train(
         resume: go on with an interrupted run of the same name and settings.
 
     Returns:
-        The run: its folder, history, and the test split's evaluation.
+        The run: its folder, history, and the test split's evaluation (see `Run`).
 
     Raises:
         CxrError: a setting, the data or the run folder cannot be used.
@@ -154,6 +161,8 @@ def train(
         precision=precision,
         split_method=split_method,
         per_class=per_class,
+        val_share=val_share,
+        test_share=test_share,
         seed=seed,
         data_seed=data_seed,
         name=name,
@@ -174,6 +183,8 @@ def train(
         per_class=config.per_class,
         split_method=config.split_method,
         seed=config.data_seed,
+        val_share=config.val_share,
+        test_share=config.test_share,
     )
     _say_sizes(prepared)
     with (
@@ -181,7 +192,8 @@ def train(
         deterministic_torch(config.deterministic),
     ):
         run = _train(place, network, config, prepared, callbacks, resume=resume, begun=begun)
-    evaluation = dataclasses.replace(run.evaluation, folder=folder)
+    tables = folder / run.evaluation.folder.relative_to(place)
+    evaluation = dataclasses.replace(run.evaluation, folder=tables)
     return dataclasses.replace(run, folder=folder, evaluation=evaluation)
 
 
@@ -252,7 +264,7 @@ def _finish(
     seconds: float,
     begun: float,
 ) -> Run:
-    """Write the model, the figures and the test split's tables; then drop the checkpoint."""
+    """Write the model, the figures and the tables; then drop the checkpoint."""
     splits = part.splits
     val = frame_of(splits[VAL], forward_split(part.probabilities, splits[VAL]))
     limits, sentences = choose_thresholds(*columns_of(val, LABELS), labels=LABELS)
@@ -274,9 +286,13 @@ def _finish(
         history, title=config.run_folder.name, loss=config.loss, note=card.notice
     )
     plots.save_figure(figure, folder / run_folder.LOSS_PLOT)
-    test = splits[TEST]
-    tested = frame_of(test, forward_split(part.probabilities, test))
-    evaluation = write_own_evaluation(tested, folder, card)
+    tested, measured = card.measured_split == TEST, val
+    if tested:
+        measured = frame_of(splits[TEST], forward_split(part.probabilities, splits[TEST]))
+    evaluation = write_own_evaluation(measured, folder, card)
+    val_table = per_label.label_table(
+        *columns_of(val, LABELS), labels=LABELS, normal=NO_FINDING, thresholds=limits
+    )
     finite = history[np.isfinite(history[["loss", "val_loss"]]).all(axis=1)]
     best = history.loc[finite["val_loss"].idxmin()]
     info |= {
@@ -286,13 +302,11 @@ def _finish(
         "loss": {
             "train": round(float(best["loss"]), 6),
             "val": round(float(best["val_loss"]), 6),
-            "test": round(evaluation.loss, 6),
+            "test": round(evaluation.loss, 6) if tested else None,
         },
         "thresholds": evaluation.assessment.thresholds,
-        "test_averages": {
-            measure: _rounded(per_label.average(evaluation.metrics, measure))
-            for measure in per_label.MEASURES
-        },
+        "val_averages": _averages(val_table),
+        "test_averages": _averages(evaluation.metrics) if tested else None,
         "seconds": {"training": round(seconds, 1), "whole": round(time.time() - begun, 1)},
         "images_per_second": recorder.images_per_second(len(splits[TRAIN])),
     }
@@ -313,5 +327,7 @@ def _say_sizes(prepared: Prepared) -> None:
         )
 
 
-def _rounded(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 6)
+def _averages(table: pd.DataFrame) -> dict[str, float | None]:
+    """Of each measure its mean over the findings, None where no finding defines it."""
+    means = {measure: per_label.average(table, measure) for measure in per_label.MEASURES}
+    return {name: None if math.isnan(mean) else round(mean, 6) for name, mean in means.items()}
