@@ -119,8 +119,8 @@ def train(
         seed: of the weights, dropout and the batches.
         data_seed: of the choice of images and the split. Runs of other seeds share a test split.
         name: of the run folder; by default <model>-ep<epochs>-lr<lr> and a short word for each of
-            loss, seeds, split method, shares, weights and fine-tuning that is not the default, as in
-            resnet18-ep30-lr0.0005-focal-seed7.
+            loss, seeds, split method, shares, weights and fine-tuning that is not the default, as
+            in resnet18-ep30-lr0.0005-focal-seed7.
         folder: where run folders lie.
         checkpoint_every: epochs between checkpoints; by default as often as costs 5% of the time.
         feature_cache: run the frozen part of a network once per image, not once per epoch.
