@@ -99,6 +99,18 @@ def run(phantoms: Path, tiny_model: str, tmp_path_factory: pytest.TempPathFactor
         yield finished
 
 
+@pytest.fixture(scope="session")
+def no_test_run(phantoms: Path, tiny_model: str, tmp_path_factory: pytest.TempPathFactory):
+    """A finished run without a test split, which tests read and do not change."""
+    from cxr_keras import train
+
+    folder = tmp_path_factory.mktemp("no_test")
+    shares = {"val_share": 0.25, "test_share": 0}
+    finished = train(tiny_model, phantoms, epochs=1, lr=0.002, folder=folder, **shares)
+    with shared(folder):
+        yield finished
+
+
 @pytest.fixture
 def copy(run, tmp_path: Path) -> Path:
     """A copy of `run` that a test may change."""

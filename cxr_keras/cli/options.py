@@ -15,9 +15,12 @@ from cxr_keras.data.options import (
     ALL_IMAGES_METHOD,
     DEFAULT_SPLIT_METHOD,
     EVERY_IMAGE,
+    LISTED_TEST_METHOD,
     PER_CLASS,
     SEED,
     SPLIT_METHODS,
+    TEST_SHARE,
+    VAL_SHARE,
 )
 from cxr_keras.errors import CxrError
 from cxr_keras.framing import FIT, FITS, MAX_SIZE, MIN_SIZE, SIZE
@@ -106,6 +109,20 @@ def sampling_options(*seed_names: str) -> Callable[[Command], Command]:
             show_default=True,
             help="patient: no patient in two splits; paper: by image, as the report does; "
             "official: NIH's lists.",
+        ),
+        click.option(
+            "--val-share",
+            type=click.FloatRange(0, 1, min_open=True, max_open=True),
+            default=VAL_SHARE,
+            show_default=True,
+            help="Which share of the images that are not test is for validation.",
+        ),
+        click.option(
+            "--test-share",
+            type=click.FloatRange(0, 1, max_open=True),
+            help="Which share of the chosen images is for test; 0 for no test split: a network to "
+            "be used, not published  "
+            f"[default: {TEST_SHARE}; NIH's list for --split-method {LISTED_TEST_METHOD}]",
         ),
         click.option(
             "--data-seed",

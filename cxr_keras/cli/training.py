@@ -91,12 +91,15 @@ def models() -> None:
 def train(model: str, data: Path | None, **settings: Any) -> None:
     """Train MODEL, keep its best epoch, evaluate it on the test split.
 
+    With --test-share 0 there is none: its table is then of the validation split, which flatters.
+
     \b
     Examples:
       cxr-keras train alexnet_custom --epochs 30 --lr 0.0005
       cxr-keras train efficientnet_lite0 --data data/nih
       cxr-keras train alexnet_custom --data data/nih --split-method paper --epochs 15
       cxr-keras train resnet18 --data data/nih --loss asymmetric --fine-tune 2
+      cxr-keras train densenet121 --data data/nih --val-share 0.1 --test-share 0
     """
     from cxr_keras.cli.tables import assessment_sentences, metrics_table
     from cxr_keras.training.run import train as run_training
@@ -105,9 +108,10 @@ def train(model: str, data: Path | None, **settings: Any) -> None:
     click.echo(metrics_table(run.metrics))
     click.echo(f"\n{assessment_sentences(run.evaluation.assessment)}")
     loss = run.info["loss"]
+    tested = "" if loss["test"] is None else f", {loss['test']:.4f} test"
     click.echo(
         f"Loss: {loss['train']:.4f} train, {loss['val']:.4f} val (epoch "
-        f"{run.info['best_epoch']}, kept), {loss['test']:.4f} test."
+        f"{run.info['best_epoch']}, kept){tested}."
     )
     if run.evaluation.notice:
         click.echo(run.evaluation.notice)

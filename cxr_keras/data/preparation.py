@@ -16,8 +16,10 @@ from cxr_keras.data.labels import LABELS, encode_cells
 from cxr_keras.data.options import (
     DEFAULT_SPLIT_METHOD,
     SEED,
+    VAL_SHARE,
     SplitMethod,
     images_per_class,
+    split_shares,
 )
 from cxr_keras.data.readers import nih
 from cxr_keras.data.readers.nih import FINDING_LABELS, IMAGE
@@ -149,6 +151,8 @@ def prepare(
     seed: int = SEED,
     size: int = SIZE,
     fit: Fit = FIT,
+    val_share: float = VAL_SHARE,
+    test_share: float | None = None,
     allow_missing: bool = False,
     out: PathLike | None = None,
 ) -> Prepared:
@@ -162,6 +166,9 @@ def prepare(
         seed: of choice and split: what training calls its data seed.
         size: side in pixels of what a network sees, 64…1024; images are stored at what it needs.
         fit: "crop" keeps the centre square, "whole" all of the image (see `Framing`).
+        val_share: of the images that are not test, above 0 and below 1.
+        test_share: of the chosen images, below 1; 0 for no test split. By default 0.2; not for the
+            official split, whose test images are NIH's list.
         allow_missing: plan on the label table alone; nothing is decoded.
         out: folder for manifest.csv; by default one in the cache.
 
@@ -169,6 +176,7 @@ def prepare(
         DataError: the data cannot be used as asked.
         CxrError: there is no such size or fit.
     """
+    split_shares(val_share, test_share, split_method)  # refused before any work is done
     dataset = nih.read_dataset(resolve_data(data), allow_missing=allow_missing)
     for sentence in dataset.notices:
         notice(sentence)
@@ -179,6 +187,8 @@ def prepare(
         seed=seed,
         size=size,
         fit=fit,
+        val_share=val_share,
+        test_share=test_share,
         allow_missing=allow_missing,
         out=out,
     )
@@ -195,6 +205,8 @@ def prepare_dataset(
     seed: int = SEED,
     size: int = SIZE,
     fit: Fit = FIT,
+    val_share: float = VAL_SHARE,
+    test_share: float | None = None,
     allow_missing: bool = False,
     out: PathLike | None = None,
 ) -> tuple[Prepared, list[str]]:
@@ -208,8 +220,16 @@ def prepare_dataset(
     if not allow_missing:
         store = pixel_store.open_store(list(chosen["path"]), root, framing)
     chosen, bad = with_pixels(chosen, store)
-    manifest, notices = split_images(chosen, dataset, method=split_method, seed=seed)
-    setting = f"{root.resolve()} {per_class} {split_method} {seed} {allow_missing}"
+    shares = split_shares(val_share, test_share, split_method)
+    manifest, notices = split_images(
+        chosen,
+        dataset,
+        method=split_method,
+        seed=seed,
+        val_share=val_share,
+        test_share=test_share,
+    )
+    setting = f"{root.resolve()} {per_class} {split_method} {seed} {shares} {allow_missing}"
     setting += "" if framing == DEFAULT_FRAMING else f" {framing}"
     key = hashlib.sha256(setting.encode()).hexdigest()[:12]
     folder = Path(out) if out else cache_folder(FOLDER, key)

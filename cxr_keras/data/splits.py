@@ -1,7 +1,8 @@
 """Train, validation and test: into which split each chosen image goes. Pure pandas and numpy.
 
 The report's split: 20% of its 4,427 images for test, 20% of the rest for validation, which is
-2,832 / 709 / 886.
+2,832 / 709 / 886. The shares can be chosen; a network that is to be used and not published may do
+without a test split.
 
 Copies are images of the same pixels under several names. They never end up in two splits, whatever
 the method: a network would be tested on what it has learnt by heart.
@@ -12,12 +13,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from cxr_keras.data.labels import LABELS, encode_cells
-from cxr_keras.data.options import SPLIT_METHODS, SplitMethod
+from cxr_keras.data.options import SPLIT_METHODS, VAL_SHARE, SplitMethod, split_shares
 from cxr_keras.data.readers.nih import FINDING_LABELS, IMAGE, PATIENT, Dataset
 from cxr_keras.data.selection import CHOSEN_FOR
 from cxr_keras.errors import DataError
@@ -25,12 +27,32 @@ from cxr_keras.errors import DataError
 DIGEST = "digest"
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLITS = (TRAIN, VAL, TEST)
-TEST_SHARE = 0.2  # of the images
-VAL_SHARE = 0.2  # of the images that are not test
+
+
+@dataclass(frozen=True)
+class _Shares:
+    """Which share of the images is test (None: NIH's list), and of those that are not, val."""
+
+    val: float
+    test: float | None
+
+    def count_test(self, images: int) -> int:
+        """How many of all images are test."""
+        return _share_of(self.test or 0.0, images)
+
+    def count_val(self, images: int) -> int:
+        """How many of the images that are not test are validation."""
+        return _share_of(self.val, images)
 
 
 def split_images(
-    chosen: pd.DataFrame, dataset: Dataset, *, method: SplitMethod, seed: int
+    chosen: pd.DataFrame,
+    dataset: Dataset,
+    *,
+    method: SplitMethod,
+    seed: int,
+    val_share: float = VAL_SHARE,
+    test_share: float | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Put each chosen image into train, val or test.
 
@@ -39,34 +61,44 @@ def split_images(
             are at hand.
         dataset: for its official lists.
         method: one of `SPLIT_METHODS`: "paper" (by image; a patient may have images in several
-            splits), "patient" (the same proportions; all images of a patient in one split) or
+            splits), "patient" (the same shares; all images of a patient in one split) or
             "official" (NIH's lists, validation cut from train_val by patient). Copies follow the
             first of them with "paper"; their patients count as one with "patient"; those of test
             images are left out of train_val with "official".
         seed: of the split.
+        val_share: of the images that are not test, rounded up.
+        test_share: of the chosen images, rounded up; 0 for no test split. By default 0.2; not for
+            the official split.
 
     Returns:
         The rows with a "split" column, and notices.
 
     Raises:
-        DataError: an unknown method, no official lists, or a split without an image.
+        DataError: an unknown method, a share out of its range, no official lists, or a split
+            without an image (test may be without one where its share is 0).
     """
     if method not in SPLIT_METHODS:
         allowed = ", ".join(SPLIT_METHODS)
         raise DataError(f"Unknown split method {method!r}. Choose one of: {allowed}.")
-    chosen, notices = _SPLITTERS[method](chosen, dataset, np.random.default_rng([seed, 1000]))
+    shares = _Shares(*split_shares(val_share, test_share, method))
+    rng = np.random.default_rng([seed, 1000])
+    chosen, notices = _SPLITTERS[method](chosen, dataset, shares, rng)
     sizes = chosen["split"].value_counts()
-    empty = [name for name in SPLITS if not sizes.get(name)]
+    wanted = (TRAIN, VAL) if shares.test == 0 else SPLITS
+    empty = [name for name in wanted if not sizes.get(name)]
     if empty:
-        raise DataError(
+        sentence = (
             f"The {method} split of {len(chosen):,} images leaves {' and '.join(empty)} without "
-            f"an image. Use more images, or another --split-method. {' '.join(notices)}".strip()
+            "an image. Use more images, other shares, or another --split-method."
         )
-    _check_promises(chosen, dataset, method)
+        raise DataError(" ".join([sentence, *notices]))
+    _check_promises(chosen, dataset, method, shares)
     return chosen, notices
 
 
-def _check_promises(split: pd.DataFrame, dataset: Dataset, method: SplitMethod) -> None:
+def _check_promises(
+    split: pd.DataFrame, dataset: Dataset, method: SplitMethod, shares: _Shares
+) -> None:
     """Stop if a split is not what its method promises; a bug here would void every result."""
     broken = []
     if split[IMAGE].duplicated().any():
@@ -83,8 +115,10 @@ def _check_promises(split: pd.DataFrame, dataset: Dataset, method: SplitMethod) 
         if not right.all():
             broken.append("an image is not where NIH's lists put it")
     tests = int((split["split"] == TEST).sum())
-    if method == "paper" and abs(tests - math.ceil(TEST_SHARE * len(split))) > _count_copies(split):
-        broken.append("the test split has another size than 20%")
+    if method == "paper" and abs(tests - shares.count_test(len(split))) > _count_copies(split):
+        broken.append(f"the test split has another size than {shares.test:.0%}")
+    if shares.test == 0 and tests:
+        broken.append("there is a test split, and none was asked for")
     if broken:
         raise DataError(
             f"The {method} split is wrong: {'; '.join(broken)}. This is a bug; please "
@@ -112,9 +146,10 @@ def shared_images(manifest: pd.DataFrame) -> int:
 
 
 def describe_sizes(manifest: pd.DataFrame) -> str:
-    """The sizes of the splits for people: "2,832 train / 709 val / 886 test"."""
+    """The sizes of the splits for people: "2,832 train / 709 val / 886 test", or "… / no test"."""
     sizes = manifest["split"].value_counts()
-    return " / ".join(f"{sizes[name]:,} {name}" for name in SPLITS)
+    known = [f"{sizes[name]:,} {name}" if name in sizes else f"no {name}" for name in SPLITS]
+    return " / ".join(known)
 
 
 def label_counts(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -127,13 +162,14 @@ def label_counts(manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def _by_image(
-    chosen: pd.DataFrame, dataset: Dataset, rng: np.random.Generator
+    chosen: pd.DataFrame, dataset: Dataset, shares: _Shares, rng: np.random.Generator
 ) -> tuple[pd.DataFrame, list[str]]:
     strata = chosen[CHOSEN_FOR].to_numpy()
     split = np.full(len(chosen), TRAIN, dtype=object)
-    test = _stratified(strata, np.arange(len(chosen)), TEST_SHARE, rng)
-    split[test] = TEST
-    split[_stratified(strata, np.flatnonzero(split == TRAIN), VAL_SHARE, rng)] = VAL
+    everything = np.arange(len(chosen))
+    split[_stratified(strata, everything, shares.count_test(len(chosen)), rng)] = TEST
+    rest = np.flatnonzero(split == TRAIN)
+    split[_stratified(strata, rest, shares.count_val(len(rest)), rng)] = VAL
     chosen = chosen.assign(split=split)
     copied = _copied(chosen)
     first = copied.groupby(DIGEST)["split"].transform("first")
@@ -143,17 +179,19 @@ def _by_image(
 
 
 def _by_patient(
-    chosen: pd.DataFrame, dataset: Dataset, rng: np.random.Generator
+    chosen: pd.DataFrame, dataset: Dataset, shares: _Shares, rng: np.random.Generator
 ) -> tuple[pd.DataFrame, list[str]]:
-    test = math.ceil(TEST_SHARE * len(chosen))
-    val = math.ceil(VAL_SHARE * (len(chosen) - test))
-    sizes = {TRAIN: len(chosen) - test - val, VAL: val, TEST: test}
+    test = shares.count_test(len(chosen))
+    val = shares.count_val(len(chosen) - test)
+    sizes = {TRAIN: len(chosen) - test - val, VAL: val}
+    if test:  # a split of size 0 would take patients where every other is full
+        sizes[TEST] = test
     notices = _about_copies(chosen, "the patients of each count as one, in one split")
     return chosen.assign(split=_deal_patients(chosen, sizes, rng)), notices
 
 
 def _by_official_lists(
-    chosen: pd.DataFrame, dataset: Dataset, rng: np.random.Generator
+    chosen: pd.DataFrame, dataset: Dataset, shares: _Shares, rng: np.random.Generator
 ) -> tuple[pd.DataFrame, list[str]]:
     if set(dataset.lists) != {"train_val", "test"}:
         raise DataError(
@@ -167,7 +205,7 @@ def _by_official_lists(
     of_test = copied[DIGEST].isin(copied.loc[in_test[copied.index], DIGEST])
     left_out = copied.index[of_test & in_train[copied.index]]
     test, rest = chosen[in_test], chosen[in_train].drop(index=left_out)
-    val = math.ceil(VAL_SHARE * len(rest))
+    val = shares.count_val(len(rest))
     dealt = rest.assign(split=_deal_patients(rest, {TRAIN: len(rest) - val, VAL: val}, rng))
     notices = [f"{neither:,} images are on neither official list: left out."] if neither else []
     notices += _about_copies(
@@ -210,7 +248,9 @@ def _linked_patients(rows: pd.DataFrame) -> pd.Series:
     return rows[PATIENT].map(first)
 
 
-Splitter = Callable[[pd.DataFrame, Dataset, np.random.Generator], tuple[pd.DataFrame, list[str]]]
+Splitter = Callable[
+    [pd.DataFrame, Dataset, _Shares, np.random.Generator], tuple[pd.DataFrame, list[str]]
+]
 _SPLITTERS: dict[SplitMethod, Splitter] = {
     "paper": _by_image,
     "patient": _by_patient,
@@ -218,11 +258,15 @@ _SPLITTERS: dict[SplitMethod, Splitter] = {
 }
 
 
+def _share_of(share: float, images: int) -> int:
+    """⌈share × images⌉, without what floating point adds: 0.07 × 100 is 7."""
+    return math.ceil(round(share * images, 9))
+
+
 def _stratified(
-    strata: np.ndarray, rows: np.ndarray, share: float, rng: np.random.Generator
+    strata: np.ndarray, rows: np.ndarray, wanted: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """⌈share × n⌉ of `rows`, each stratum giving its share by the largest remainder."""
-    wanted = math.ceil(share * len(rows))
+    """`wanted` of `rows`, each stratum giving its share by the largest remainder."""
     names, place = np.unique(strata[rows].astype(str), return_inverse=True)
     exact = np.bincount(place, minlength=len(names)) * (wanted / max(len(rows), 1))
     quota = np.floor(exact).astype(int)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -34,7 +35,8 @@ def compare(
     """Compare two runs by a paired bootstrap over patients.
 
     Args:
-        run_a: a run folder, or a CSV with predictions and truth.
+        run_a: a run folder, or a CSV with predictions and truth. Of a run without predictions of a
+            test split those of its validation split count, with a notice.
         run_b: the other. Images that only one of them has are left out, with a notice.
         resamples: of the bootstrap.
         seed: of the bootstrap.
@@ -46,7 +48,9 @@ def compare(
     Raises:
         DataError: a file is missing, the two share no image or label, or differ in truth.
     """
-    table_a, table_b = _predictions(run_a), _predictions(run_b)
+    files = [_file_of(run) for run in (run_a, run_b)]
+    _say_validation(run_a, run_b, files=files)
+    table_a, table_b = map(_predictions, files)
     labels = [n for n in labels_of(table_a) if n in labels_of(table_b)]
     if not labels:
         raise DataError(
@@ -55,7 +59,7 @@ def compare(
     both = table_a[[IMAGE]].merge(table_b[[IMAGE]], on=IMAGE)[IMAGE]
     if both.empty:
         raise DataError(
-            f"{run_a} and {run_b} have no image in common. Compare runs on the same test split."
+            f"{run_a} and {run_b} have no image in common. Compare runs on the same split."
         )
     _say_prevalence(run_a, run_b)
     left_out = len(table_a) + len(table_b) - 2 * len(both)
@@ -95,9 +99,30 @@ def _say_prevalence(*runs: PathLike) -> None:
         notice(sentence)
 
 
-def _predictions(run: PathLike) -> pd.DataFrame:
+def _say_validation(*runs: PathLike, files: Sequence[Path]) -> None:
+    """Say it, once, where the validation split of a run folder stands in for a test split."""
+    named = [
+        str(run)
+        for run, file in zip(runs, files, strict=True)
+        if Path(run).expanduser() != file and file.name == run_folder.VAL_PREDICTIONS
+    ]
+    if named:
+        notice(
+            f"No predictions of a test split in {' and '.join(named)}: compared on the validation "
+            "split, which chose epoch and thresholds, so it flatters."
+        )
+
+
+def _file_of(run: PathLike) -> Path:
+    """The table of a run: of its test split, or where it has none of its validation split."""
     path = Path(run).expanduser()
-    file = path / run_folder.PREDICTIONS if path.is_dir() else path
+    if not path.is_dir():
+        return path
+    file, instead = path / run_folder.PREDICTIONS, path / run_folder.VAL_PREDICTIONS
+    return instead if instead.is_file() and not file.is_file() else file
+
+
+def _predictions(file: Path) -> pd.DataFrame:
     if not file.is_file():
         raise DataError(
             f"There is no {file}. Name a finished run folder, or a CSV of predictions with truth; "

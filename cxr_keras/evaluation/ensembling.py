@@ -14,7 +14,8 @@ from cxr_keras.data.labels import LABELS, NO_FINDING
 from cxr_keras.data.readers.nih import IMAGE
 from cxr_keras.data.splits import TEST, VAL
 from cxr_keras.errors import RunError
-from cxr_keras.evaluation.evaluation import Evaluation, data_of, frame_of, write_own_evaluation
+from cxr_keras.evaluation.evaluation import Evaluation, frame_of, write_own_evaluation
+from cxr_keras.evaluation.measured import data_of
 from cxr_keras.evaluation.predictions import PROBABILITY, columns_of, read_predictions
 from cxr_keras.inference.forward import forward_split
 from cxr_keras.metrics import per_label
@@ -36,12 +37,17 @@ COLUMNS = [PROBABILITY + label for label in LABELS]
 
 @dataclasses.dataclass(frozen=True)
 class _Member:
-    """A run of an ensemble: its folder, card, and predictions of the two splits."""
+    """A run of an ensemble: its folder, card, and predictions.
+
+    Attributes:
+        val: of the validation split.
+        measured: of the split on which runs of this data are measured, see `Card.measured_split`.
+    """
 
     folder: Path
     card: Card
     val: pd.DataFrame
-    test: pd.DataFrame
+    measured: pd.DataFrame
 
 
 def ensemble(
@@ -66,7 +72,8 @@ def ensemble(
         resamples: of the bootstrap over patients.
 
     Returns:
-        The test split. The folder holds model.keras, whose outputs are the mean of the members'.
+        The test split, or the validation split where the members have no test split. The folder
+        holds model.keras, whose outputs are the mean of the members'.
 
     Raises:
         RunError: fewer than two runs, one that is unfinished or moved to another prevalence, runs
@@ -84,7 +91,7 @@ def ensemble(
         [model_file.load_model(member.folder) for member in members], weights.tolist()
     )
     lead = max(members, key=lambda member: member.card.framing.stored)  # the first of those
-    val, test = _predictions(members, lead, network, weights)
+    val, measured = _predictions(members, lead, network, weights)
     limits, sentences = choose_thresholds(*columns_of(val, LABELS), labels=LABELS)
     for sentence in sentences:
         notice(sentence)
@@ -99,12 +106,10 @@ def ensemble(
     make_folder(target.parent, exist_ok=True)
     try:
         with atomic_folder(target) as new:  # whole or not at all
-            result = _write(
-                new, members, lead, network, card, val=val, test=test, resamples=resamples
-            )
+            result = _write(new, members, lead, network, card, val, measured, resamples=resamples)
     except OSError as error:
         raise RunError(cannot_write(target, error)) from error
-    return dataclasses.replace(result, folder=target)
+    return dataclasses.replace(result, folder=target / result.folder.relative_to(new))
 
 
 def _write(
@@ -113,9 +118,9 @@ def _write(
     lead: _Member,
     network: Any,
     card: Card,
-    *,
     val: pd.DataFrame,
-    test: pd.DataFrame,
+    measured: pd.DataFrame,
+    *,
     resamples: int,
 ) -> Evaluation:
     """Everything that a run folder holds but what training leaves."""
@@ -127,7 +132,7 @@ def _write(
         tuned_on=_images(members, model_file.TUNED_ON),
     )
     write_table(val, folder / run_folder.VAL_PREDICTIONS)
-    result = write_own_evaluation(test, folder, card, resamples=resamples)
+    result = write_own_evaluation(measured, folder, card, resamples=resamples)
     data = run_folder.read_run(lead.folder)["data"]  # with the path, unlike the card
     info = {"status": "done", "notice": card.notice, "settings": card.settings, "data": data}
     info["thresholds"] = result.assessment.thresholds
@@ -144,13 +149,24 @@ def _images(members: Sequence[_Member], member: str) -> ImageList | None:
 
 def _read_member(folder: Path) -> _Member:
     finish_change(folder / model_file.MODEL)
-    files = [folder / run_folder.VAL_PREDICTIONS, folder / run_folder.PREDICTIONS]
-    missing = [file for file in files if not file.is_file()]
-    if missing or run_folder.read_run(folder).get("status") != "done":
-        what = f"it lacks {missing[0].name}" if missing else "it is not finished"
-        raise RunError(f"{folder} cannot join an ensemble: {what}. Train it to its end first.")
-    val, test = map(read_predictions, files)
-    return _Member(folder, model_file.read_card(folder), val, test)
+    _check_there(folder, run_folder.VAL_PREDICTIONS)
+    if run_folder.read_run(folder).get("status") != "done":
+        raise RunError(_cannot_join(folder, "it is not finished"))
+    card = model_file.read_card(folder)
+    val = measured = read_predictions(folder / run_folder.VAL_PREDICTIONS)
+    if card.measured_split == TEST:
+        _check_there(folder, run_folder.PREDICTIONS)
+        measured = read_predictions(folder / run_folder.PREDICTIONS)
+    return _Member(folder, card, val, measured)
+
+
+def _check_there(folder: Path, name: str) -> None:
+    if not (folder / name).is_file():
+        raise RunError(_cannot_join(folder, f"it lacks {name}"))
+
+
+def _cannot_join(folder: Path, why: str) -> str:
+    return f"{folder} cannot join an ensemble: {why}. Train it to its end first."
 
 
 def _check_members(members: Sequence[_Member]) -> None:
@@ -183,7 +199,7 @@ def _check_members(members: Sequence[_Member]) -> None:
             raise RunError(
                 f"{member.folder} and {first.folder} were trained on different data or splits, so "
                 "one may have seen what the other is tested on. Train them with the same --data, "
-                "--split, --per-class and --data-seed."
+                "--split, --per-class, --val-share, --test-share and --data-seed."
             )
 
 
@@ -198,7 +214,7 @@ def _same_data(one: _Member, other: _Member) -> bool:
     return known and all(
         list(a[IMAGE]) == list(b[IMAGE])
         and np.array_equal(columns_of(a, LABELS)[0], columns_of(b, LABELS)[0])
-        for a, b in ((one.val, other.val), (one.test, other.test))
+        for a, b in ((one.val, other.val), (one.measured, other.measured))
     )
 
 
@@ -219,13 +235,13 @@ def _weights(members: Sequence[_Member], *, weighted: bool) -> np.ndarray:
 def _predictions(
     members: Sequence[_Member], lead: _Member, network: Any, weights: np.ndarray
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The ensemble's predictions of validation and test split.
+    """The ensemble's predictions of the validation split, and of that on which it is measured.
 
     They are the mean of the members'. Where members differ in size, the network is run: an image
     that was scaled down in it is not quite one that was read at that size.
     """
     if len({member.card.framing for member in members}) == 1:
-        tables = [member.val for member in members], [member.test for member in members]
+        tables = [member.val for member in members], [member.measured for member in members]
         return _mean(tables[0], weights.tolist()), _mean(tables[1], weights.tolist())
     prepared = data_of(lead.folder / model_file.MODEL, lead.card, None)
     if prepared.fingerprint != lead.card.data.get("fingerprint"):
@@ -233,8 +249,9 @@ def _predictions(
             f"{lead.folder} was not trained on {prepared.root} as it is now, so an ensemble of "
             "several sizes, which runs over it, cannot be measured. Bring the old data back."
         )
-    val, test = (prepared.split(name) for name in (VAL, TEST))
-    return frame_of(val, forward_split(network, val)), frame_of(test, forward_split(network, test))
+    splits = [prepared.split(name) for name in (VAL, lead.card.measured_split)]
+    val, measured = (frame_of(split, forward_split(network, split)) for split in splits)
+    return val, measured
 
 
 def _mean(tables: Sequence[pd.DataFrame], weights: Sequence[float]) -> pd.DataFrame:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cxr_keras.data.labels import LABELS, encode_cells
-from cxr_keras.data.preparation import Prepared, PreparedSplit, prepare
+from cxr_keras.data.preparation import PreparedSplit
 from cxr_keras.data.readers import nih
 from cxr_keras.data.readers.nih import AGE, GENDER, IMAGE, PATIENT, VIEW
 from cxr_keras.data.splits import TEST, VAL
 from cxr_keras.errors import DataError
-from cxr_keras.evaluation.measured import Measured, images_of, own_images
+from cxr_keras.evaluation.measured import Measured, data_of, images_of, own_images, recipe_of
 from cxr_keras.evaluation.predictions import (
     PREVALENCE,
     PROBABILITY,
@@ -90,8 +89,9 @@ def evaluate(
         run: a run folder or a `.keras` file.
         data: a data folder; by default the one that the network was trained on.
         split: "train", "val", "test" or "all" of the data that the network was trained on, chosen
-            as for its training; by default "test". Of other data every image, which is the default
-            ("all"), or NIH's official list "test" or "train_val" where the folder has it.
+            as for its training; by default "test", which a network may lack. Of other data every
+            image, which is the default ("all"), or NIH's official list "test" or "train_val" where
+            the folder has it.
         thresholds: from which probability a label is predicted positive: one number for all, or
             "calibrated" for those in the network's card (chosen on its validation split).
         resamples: of the bootstrap over patients; 0 for no intervals.
@@ -100,8 +100,8 @@ def evaluate(
             own thresholds, and in a folder evaluation-… beside it for anything else.
 
     Raises:
-        ModelError, DataError: the model or the data cannot be used, or the network was trained
-            on some of these images.
+        ModelError, DataError: the model or the data cannot be used, the network has no such split,
+            or it was trained on some of these images.
     """
     file = model_file.find_model(run)
     card = model_file.read_card(file)
@@ -234,14 +234,24 @@ def write_evaluation(
 def write_own_evaluation(
     predictions: pd.DataFrame, folder: Path, card: Card, *, resamples: int = RESAMPLES
 ) -> Evaluation:
-    """`write_evaluation` with a card's own thresholds, base rates and notice."""
+    """`write_evaluation` with a card's own thresholds, base rates and notice, for its run folder.
+
+    Args:
+        predictions: of `card.measured_split`. If that is the validation split, its tables go into
+            a folder of their own, where nobody takes them for a test split's.
+        folder: the run folder, where predictions_val.csv belongs.
+        card: of the network.
+        resamples: of the bootstrap.
+    """
+    tested = card.measured_split == TEST
     return write_evaluation(
         predictions,
-        folder,
+        folder if tested else folder / run_folder.VALIDATION,
         thresholds=thresholds_of(card, CALIBRATED),
         base_rates=card.data.get("base_rates"),
         resamples=resamples,
-        sentence="\n".join(filter(None, [card.notice, card.prevalence_notice])),
+        sentence="\n".join(filter(None, [card.notice, card.split_notice, card.prevalence_notice])),
+        keep_predictions=tested,
     )
 
 
@@ -272,18 +282,6 @@ def thresholds_of(card: Card, wanted: float | str) -> float | dict[str, float]:
     if isinstance(wanted, str) or not 0 <= wanted <= 1:
         raise DataError(f"Thresholds are {CALIBRATED!r} or a number in 0…1. Received: {wanted!r}.")
     return float(wanted)
-
-
-def data_of(file: Path, card: Card, data: PathLike | None) -> Prepared:
-    """The data that the network of a file was trained on, or `data`, with its card's recipe."""
-    return prepare(data or run_folder.data_folder(file, card), **recipe_of(card))
-
-
-def recipe_of(card: Card) -> dict[str, Any]:
-    """How a card's training data were chosen, split and framed, as `prepare` takes it."""
-    keys = {name: name for name in ("per_class", "seed", "size", "fit")}
-    keys["split_method"] = "split"  # its name in run.json
-    return {name: card.data[key] for name, key in keys.items() if key in card.data}
 
 
 def refuse_trained_on(file: Path, images: PreparedSplit, *, force: bool) -> None:

@@ -12,6 +12,7 @@ from cxr_keras.data.labels import encode_cells
 from cxr_keras.data.preparation import (
     Prepared,
     PreparedSplit,
+    prepare,
     prepare_dataset,
     resolve_data,
     with_pixels,
@@ -22,6 +23,8 @@ from cxr_keras.data.splits import TEST
 from cxr_keras.errors import DataError
 from cxr_keras.evaluation.options import EVERY_IMAGE, OWN_SPLITS
 from cxr_keras.framing import Framing
+from cxr_keras.runs import run_folder
+from cxr_keras.runs.card import Card
 from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.console import notice
 
@@ -48,11 +51,23 @@ class Measured:
     about: tuple[str, ...] = ()
 
 
+def data_of(file: Path, card: Card, data: PathLike | None) -> Prepared:
+    """The data that the network of a file was trained on, or `data`, with its card's recipe."""
+    return prepare(data or run_folder.data_folder(file, card), **recipe_of(card))
+
+
+def recipe_of(card: Card) -> dict[str, Any]:
+    """How a card's training data were chosen, split and framed, as `prepare` takes it."""
+    same = ("per_class", "seed", "val_share", "test_share", "size", "fit")
+    keys = {name: name for name in same} | {"split_method": "split"}  # its name in run.json
+    return {name: card.data[key] for name, key in keys.items() if key in card.data}
+
+
 def own_images(prepared: Prepared, split: str | None) -> Measured:
     """A split of the data that the network was trained on, its test split by default.
 
     Raises:
-        DataError: there is no such split.
+        DataError: there is no such split, or it is the test split of a network that has none.
     """
     split = split or TEST
     if split not in OWN_SPLITS:
@@ -61,6 +76,12 @@ def own_images(prepared: Prepared, split: str | None) -> Measured:
             f"{', '.join(OWN_SPLITS)}. Received: {split!r}."
         )
     images = prepared.split(split)
+    if not len(images):
+        raise DataError(
+            f"The network has no {split} split: all of {prepared.root} went into training and "
+            "validation (--test-share 0). Measure it on images that it does not know with --data "
+            "FOLDER, or with --split val on its validation split, which flatters it."
+        )
     return Measured(images, split, prepared.root, own=True, phantoms=prepared.phantoms)
 
 

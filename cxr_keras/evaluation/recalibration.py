@@ -14,15 +14,15 @@ from scipy.special import expit
 
 from cxr_keras.data.preparation import Prepared, PreparedSplit
 from cxr_keras.data.readers.prevalence import read_prevalence
-from cxr_keras.data.splits import TEST, VAL
+from cxr_keras.data.splits import VAL
 from cxr_keras.errors import ModelError
 from cxr_keras.evaluation.evaluation import (
     Evaluation,
-    data_of,
     frame_of,
     refuse_trained_on,
     write_own_evaluation,
 )
+from cxr_keras.evaluation.measured import data_of
 from cxr_keras.evaluation.predictions import columns_of
 from cxr_keras.evaluation.prevalence import no_move, notice_of, plan_move
 from cxr_keras.inference.forward import forward_split
@@ -66,7 +66,7 @@ def calibrate(
         resamples: of the bootstrap over patients.
 
     Returns:
-        The test split with the new card.
+        The test split with the new card; the validation split where there is no test split.
 
     Raises:
         ModelError, DataError: the network, the data or the prevalence cannot be used, or the data
@@ -81,7 +81,9 @@ def calibrate(
         card = model_file.read_card(file)
         prepared = _own_data(file, card, data)
         network = with_scaling(model_file.load_model(file))  # the outputs as they were trained
-        val, test = (_run(network, prepared.split(name), card.labels) for name in (VAL, TEST))
+        names = dict.fromkeys((VAL, card.measured_split))  # each once
+        splits = [_run(network, prepared.split(name), card.labels) for name in names]
+        val = splits[0]
         outputs = expit(val.logits.astype("float64"))
         truth = columns_of(val.frame(outputs), card.labels)[0]
         scaling, more = fit_scaling(truth, outputs, labels=card.labels, method=method)
@@ -94,7 +96,7 @@ def calibrate(
             )
             sentences += more
         shift = np.array(scaling.shift) + move.shift
-        scaled = [split.scaled(scaling.slope, shift) for split in (val, test)]
+        scaled = [split.scaled(scaling.slope, shift) for split in splits]
         limits, more = choose_thresholds(
             *columns_of(scaled[0], card.labels),
             labels=card.labels,
@@ -108,7 +110,7 @@ def calibrate(
         record = scaling.to_dict() | {"shift": shift.tolist(), "sensitivity": sensitivity}
         record["prevalence"] = move.to_dict()
         card = _with_calibration(card, record, limits)
-        return _replace_run(file, network, card, *scaled, resamples=resamples)
+        return _replace_run(file, network, card, scaled[0], scaled[-1], resamples=resamples)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +143,7 @@ def _own_data(file: Path, card: Card, data: PathLike | None) -> Prepared:
             f"{file} was not trained on {prepared.root} as it is now, so its validation split is "
             "not known. Name the data folder it was trained on with --data."
         )
-    refuse_trained_on(file, prepared.split(TEST), force=False)
+    refuse_trained_on(file, prepared.split(card.measured_split), force=False)
     return prepared
 
 
@@ -165,7 +167,7 @@ def _replace_run(
     network: keras.Model,
     card: Card,
     val: pd.DataFrame,
-    test: pd.DataFrame,
+    measured: pd.DataFrame,
     *,
     resamples: int,
 ) -> Evaluation:
@@ -182,11 +184,11 @@ def _replace_run(
             trained_on=lists[model_file.TRAINED_ON],
             tuned_on=lists[model_file.TUNED_ON],
         )
-        evaluation = write_own_evaluation(test, results, card, resamples=resamples)
+        evaluation = write_own_evaluation(measured, results, card, resamples=resamples)
         write_table(val, results / run_folder.VAL_PREDICTIONS)
         if (folder / run_folder.RUN).exists():
             info = run_folder.read_run(folder)
             info["thresholds"] = evaluation.assessment.thresholds
             info |= {"calibration": card.calibration, "notice": card.notice}
             run_folder.write_run(results, info)
-    return dataclasses.replace(evaluation, folder=folder)
+    return dataclasses.replace(evaluation, folder=folder / evaluation.folder.relative_to(results))

@@ -9,12 +9,18 @@ from typing import Any
 
 from cxr_keras.data.labels import LABELS
 from cxr_keras.data.selection import artificial_prevalence
+from cxr_keras.data.splits import TEST, VAL
 from cxr_keras.errors import CxrError
 from cxr_keras.framing import Framing
 from cxr_keras.metrics.calibration import Scaling
 
 FORMAT = "cxr-keras card 2"
 FORMATS = ("cxr-keras card 1", FORMAT)  # 1: the scaling is in the card alone, paths are whole
+NO_TEST_SPLIT = (
+    "This network has no test split: these numbers are of its validation split, which chose its "
+    "epoch, its thresholds and any calibration, so they flatter it. `cxr-keras evaluate RUN --data "
+    "OTHER` measures it on images that it does not know."
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,8 @@ class Card:
             None; empty for a network that is not calibrated. The scaling itself is in the graph.
         scaling: of a file written before it was in the graph: `load_model` puts it there.
         data: the training data: root (the folder's name), fingerprint, phantoms, per_class,
-            not_chosen, split, split_digest, seed, sizes, base_rates, size, fit.
+            not_chosen, split, val_share, test_share, split_digest, seed, sizes, base_rates, size,
+            fit. An older card without the shares, size or fit means their defaults.
         settings: how it was trained; of paths their last part.
         notice: a sentence that belongs beside every result, empty if none does.
     """
@@ -42,6 +49,16 @@ class Card:
     data: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     notice: str = ""
+
+    @property
+    def measured_split(self) -> str:
+        """The split whose tables a run shows: "test", or "val" where no image was kept for it."""
+        return TEST if self.data.get("sizes", {}).get(TEST, 1) else VAL
+
+    @property
+    def split_notice(self) -> str:
+        """What a missing test split means for those tables; empty where there is one."""
+        return "" if self.measured_split == TEST else NO_TEST_SPLIT
 
     @property
     def prevalence_notice(self) -> str:

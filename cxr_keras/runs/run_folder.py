@@ -31,6 +31,7 @@ if sys.platform != "win32":
 
 RUN, HISTORY, CHECKPOINT, LOSS_PLOT = "run.json", "history.csv", "checkpoint.npz", "loss.png"
 PREDICTIONS, VAL_PREDICTIONS = "predictions.csv", "predictions_val.csv"
+VALIDATION = "validation"  # the folder of the tables of a run without a test split
 
 
 @contextmanager
@@ -105,11 +106,13 @@ def run_info(settings: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
             "per_class": settings["per_class"],
             "not_chosen": prepared.not_chosen,
             "split": settings["split"],
+            "val_share": settings["val_share"],
+            "test_share": settings["test_share"],
             "split_digest": split_digest(prepared.manifest),
             "seed": settings["data_seed"],
             "size": prepared.framing.size,
             "fit": prepared.framing.fit,
-            "sizes": {name: int(sizes[name]) for name in SPLITS},
+            "sizes": {name: int(sizes.get(name, 0)) for name in SPLITS},
             "shared_patients": shared_patients(prepared.manifest),
             "base_rates": prepared.base_rates(),
         },

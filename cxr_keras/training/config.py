@@ -16,8 +16,10 @@ from cxr_keras.data.options import (
     SAMPLERS,
     SEED,
     SPLIT_METHODS,
+    VAL_SHARE,
     SplitMethod,
     images_per_class,
+    split_shares,
 )
 from cxr_keras.errors import CxrError
 from cxr_keras.framing import FIT, SIZE, Fit, Framing
@@ -74,6 +76,9 @@ class TrainConfig:
         split_method: "patient", "paper" or "official".
         per_class: images chosen for each label, or "all"; None, not given, becomes 300, and stays
             None (every image) for the official split.
+        val_share: validation's share of the images that are not test, above 0 and below 1.
+        test_share: the test split's share of the chosen images, below 1; 0 for no test split.
+            None, not given, becomes 0.2, and stays None for the official split (NIH's list).
         seed: of the weights, dropout, augmentation and the batches.
         data_seed: of the choice of images and the split.
         size: side in pixels of what the network sees, 64…1024.
@@ -119,6 +124,8 @@ class TrainConfig:
     early_stop: int = 0
     split_method: SplitMethod = "patient"
     per_class: int | str | None = None
+    val_share: float = VAL_SHARE
+    test_share: float | None = None
     seed: int = SEED
     data_seed: int = SEED
     size: int = SIZE
@@ -150,6 +157,9 @@ class TrainConfig:
         for name, choices in _CHOICES.items():
             _one_of(name.replace("_", " "), getattr(self, name), choices)
         object.__setattr__(self, "per_class", images_per_class(self.per_class, self.split_method))
+        shares = split_shares(self.val_share, self.test_share, self.split_method)
+        for name, share in zip(("val_share", "test_share"), shares, strict=True):
+            object.__setattr__(self, name, share)
         _check_fit(self)
 
     @property
@@ -167,13 +177,14 @@ class TrainConfig:
 
     def _default_name(self) -> str:
         """The network, epochs, learning rate, and what else of these is not the recipe's."""
-        usual = RECIPES[self.recipe]
         words = {
             "recipe": self.recipe,
             "loss": self.loss,
             "seed": f"seed{self.seed}",
             "data_seed": f"dataseed{self.data_seed}",
             "split_method": self.split_method,
+            "val_share": f"val{self.val_share:g}",
+            "test_share": f"test{self.test_share or 0:g}",
             "weights": "random" if self.weights == "none" else Path(self.weights or "").stem,
             "fine_tune": f"ft{self.fine_tune or 'head'}",
             "size": f"size{self.size}",
@@ -193,11 +204,9 @@ class TrainConfig:
             "head_epochs": f"head{self.head_epochs}",
             "dropout": f"dropout{self.dropout or 0:g}",
         }
-        changed = [
-            word
-            for name, word in words.items()
-            if getattr(self, name) != usual.get(name, getattr(TrainConfig, name))
-        ]
+        usual = {name: getattr(TrainConfig, name) for name in words} | RECIPES[self.recipe]
+        usual["test_share"] = split_shares(self.val_share, None, self.split_method)[1]
+        changed = [word for name, word in words.items() if getattr(self, name) != usual[name]]
         parts = [self.model, f"ep{self.epochs}", f"lr{self.lr:g}", *changed]
         return re.sub(r"[^\w.-]+", "_", "-".join(parts))
 

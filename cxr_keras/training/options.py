@@ -46,6 +46,8 @@ class Settings(TypedDict, total=False):
     early_stop: Whole | None
     split_method: SplitMethod | None
     per_class: str | Whole | None
+    val_share: Real | None
+    test_share: Real | None
     seed: Whole | None
     data_seed: Whole | None
     size: Whole | None

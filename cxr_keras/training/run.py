@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_keras import plots
-from cxr_keras.data.labels import LABELS
+from cxr_keras.data.labels import LABELS, NO_FINDING
 from cxr_keras.data.preparation import Prepared, prepare
 from cxr_keras.data.splits import TEST, TRAIN, VAL, describe_sizes, shared_patients
 from cxr_keras.errors import ModelError
@@ -52,7 +52,8 @@ class Run:
     Attributes:
         folder: the run folder.
         history: history.csv.
-        evaluation: of the test split.
+        evaluation: of the test split; of the validation split, which flatters, where `test_share`
+            is 0.
         info: run.json.
     """
 
@@ -63,7 +64,7 @@ class Run:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """The per-label table of the test split."""
+        """The per-label table of the test split, or of validation where there is no test split."""
         return self.evaluation.metrics
 
 
@@ -93,7 +94,7 @@ def train(
             `cxr_keras.training.config.TrainConfig` names. None is the recipe's.
 
     Returns:
-        The run: its folder, history, and the test split's evaluation.
+        The run: its folder, history, and the test split's evaluation (see `Run`).
 
     Raises:
         CxrError: a setting, the data or the run folder cannot be used.
@@ -121,6 +122,8 @@ def train(
         seed=config.data_seed,
         size=config.size,
         fit=config.fit,
+        val_share=config.val_share,
+        test_share=config.test_share,
     )
     _say_sizes(prepared)
     with (
@@ -128,7 +131,8 @@ def train(
         deterministic_torch(config.deterministic),
     ):
         run = _train(place, network, config, prepared, callbacks, resume=resume, begun=begun)
-    evaluation = dataclasses.replace(run.evaluation, folder=folder)
+    tables = folder / run.evaluation.folder.relative_to(place)
+    evaluation = dataclasses.replace(run.evaluation, folder=tables)
     return dataclasses.replace(run, folder=folder, evaluation=evaluation)
 
 
@@ -225,7 +229,7 @@ def _finish(
     seconds: float,
     begun: float,
 ) -> Run:
-    """Write the model, the figures and the test split's tables; then drop the checkpoint."""
+    """Write the model, the figures and the tables; then drop the checkpoint."""
     splits = part.splits
     val = frame_of(splits[VAL], forward_split(part.probabilities, splits[VAL]))
     limits, sentences = choose_thresholds(*columns_of(val, LABELS), labels=LABELS)
@@ -251,9 +255,13 @@ def _finish(
         note=card.notice,
     )
     plots.save_figure(figure, folder / run_folder.LOSS_PLOT)
-    test = splits[TEST]
-    tested = frame_of(test, forward_split(part.probabilities, test))
-    evaluation = write_own_evaluation(tested, folder, card)
+    tested, measured = card.measured_split == TEST, val
+    if tested:
+        measured = frame_of(splits[TEST], forward_split(part.probabilities, splits[TEST]))
+    evaluation = write_own_evaluation(measured, folder, card)
+    val_table = per_label.label_table(
+        *columns_of(val, LABELS), labels=LABELS, normal=NO_FINDING, thresholds=limits
+    )
     best = history.iloc[recorder.best_epoch - 1]
     info |= {
         "status": "done",
@@ -262,13 +270,11 @@ def _finish(
         "loss": {
             "train": round(float(best["loss"]), 6),
             "val": round(float(best["val_loss"]), 6),
-            "test": round(evaluation.loss, 6),
+            "test": round(evaluation.loss, 6) if tested else None,
         },
         "thresholds": evaluation.assessment.thresholds,
-        "test_averages": {
-            measure: _rounded(per_label.average(evaluation.metrics, measure))
-            for measure in per_label.MEASURES
-        },
+        "val_averages": _averages(val_table),
+        "test_averages": _averages(evaluation.metrics) if tested else None,
         "seconds": {"training": round(seconds, 1), "whole": round(time.time() - begun, 1)},
         "images_per_second": recorder.images_per_second(len(splits[TRAIN])),
     }
@@ -289,5 +295,7 @@ def _say_sizes(prepared: Prepared) -> None:
         )
 
 
-def _rounded(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 6)
+def _averages(table: pd.DataFrame) -> dict[str, float | None]:
+    """Of each measure its mean over the findings, None where no finding defines it."""
+    means = {measure: per_label.average(table, measure) for measure in per_label.MEASURES}
+    return {name: None if math.isnan(mean) else round(mean, 6) for name, mean in means.items()}

@@ -57,7 +57,7 @@ def finish_change(target: Path) -> None:
         inside = sorted(decided.rglob("*"))
         for path in (path for path in inside if not path.is_dir()):
             place = target.parent / path.relative_to(decided)
-            place.parent.mkdir(exist_ok=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):  # another process has moved it
                 os.replace(path, place)
         for folder in (*(path for path in reversed(inside) if path.is_dir()), decided):

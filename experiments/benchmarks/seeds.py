@@ -30,7 +30,10 @@ def run_seed(arguments: argparse.Namespace, seed: int) -> Path:
 
 def auroc(folder: Path) -> pd.Series:
     """AUROC by label and average, of a run's own test split."""
-    return pd.read_csv(folder / "metrics.csv").set_index("label")["auroc"].dropna()
+    table = folder / "metrics.csv"
+    if not table.is_file():
+        raise SystemExit(f"{folder} has no test split to measure on; give another --runs folder.")
+    return pd.read_csv(table).set_index("label")["auroc"].dropna()
 
 
 def table_of(runs: dict[int, Path], both: Path) -> pd.DataFrame:
