@@ -183,9 +183,7 @@ def _by_patient(
 ) -> tuple[pd.DataFrame, list[str]]:
     test = shares.count_test(len(chosen))
     val = shares.count_val(len(chosen) - test)
-    sizes = {TRAIN: len(chosen) - test - val, VAL: val}
-    if test:  # a split of size 0 would take patients where every other is full
-        sizes[TEST] = test
+    sizes = {TRAIN: len(chosen) - test - val, VAL: val, TEST: test}
     notices = _about_copies(chosen, "the patients of each count as one, in one split")
     return chosen.assign(split=_deal_patients(chosen, sizes, rng)), notices
 

@@ -58,6 +58,8 @@ def train_as_people_do(path: Path) -> Path:
         lr=np.float32(1e-3),
         batch_size=np.int32(8),
         per_class=np.uint8(200),
+        val_share=np.float64(0.1),
+        test_share=0,
         seed=np.int64(1),
         checkpoint_every=np.int64(1),
     )
