@@ -30,8 +30,8 @@ class TrainConfig:
         lr: learning rate of Adam.
         batch_size: images in a step.
         loss: one of `cxr_keras.training.losses.LOSSES`.
-        weights: "imagenet", "none" or a torchvision `.pth`; None for "imagenet" where the network
-            has such weights.
+        weights: "imagenet", "none", a torchvision `.pth`, or a run folder or `.keras` file of the
+            same network; None for "imagenet" where the network has such weights.
         fine_tune: of pretrained weights: None trains the head alone, a number the last blocks
             too, "all" everything.
         precision: "float32", "mixed_bfloat16" or "mixed_float16".
@@ -113,7 +113,7 @@ class TrainConfig:
             "seed": f"seed{self.seed}",
             "data_seed": f"dataseed{self.data_seed}",
             "split_method": self.split_method,
-            "weights": "random" if self.weights == "none" else Path(self.weights or "").stem,
+            "weights": "random" if self.weights == "none" else weights_name(self.weights or ""),
             "fine_tune": f"ft{self.fine_tune}",
         }
         changed = [
@@ -121,6 +121,15 @@ class TrainConfig:
         ]
         parts = [self.model, f"ep{self.epochs}", f"lr{self.lr:g}", *changed]
         return re.sub(r"[^\w.-]+", "_", "-".join(parts))
+
+
+def weights_name(weights: PathLike) -> str:
+    """What `weights` names, without its path: a run by its folder, a file without its suffix."""
+    path = Path(weights)
+    if not path.suffix[1:].isalpha():  # the ".0005" of a run's learning rate is no suffix
+        return path.name
+    in_run = path.name == "model.keras" and path.parent.name
+    return path.parent.name if in_run else path.stem
 
 
 # For arguments as Python users pass them: the numbers may be numpy's, and become Python's.
