@@ -6,9 +6,10 @@ in one call.
 
 What it needs of Keras: an optimizer hands all gradients and variables to `_backend_update_step`
 after `_apply_weight_decay`, as Keras's own optimizers for torch have it, and has methods of their
-own for accumulated gradients and averaged weights. What it needs of torch: `torch._fused_adamw_`,
-the kernel behind `torch.optim.AdamW(fused=True)`. Without the latter, on another backend, or with
-the switch of `torch_kernels` off, Keras's own Adam is used, with the same result.
+own for clipping, accumulated gradients and averaged weights. What it needs of torch:
+`torch._fused_adamw_`, the kernel behind `torch.optim.AdamW(fused=True)`. Without the latter, on
+another backend, or with the switch of `torch_kernels` off, Keras's own Adam is used, with the same
+result.
 
 SGD is Keras's own everywhere: on torch it works in place already, and torch's fused SGD keeps
 another momentum, which is not the same under a schedule.
@@ -202,6 +203,17 @@ class _FusedAdam(keras.optimizers.Adam):
                 key = factor, self.weight_decay if decays else 0.0, variable.value.dtype
                 groups[key].append(i)
         return groups
+
+    def _clip_gradients(self, grads: Any) -> Any:
+        """Keras's clipping to one norm of all gradients, without their squares in memory."""
+        if not self.global_clipnorm:
+            return super()._clip_gradients(grads)
+        import torch
+
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(grads))))
+        scale = self.global_clipnorm / norm.clamp(min=self.global_clipnorm)
+        # as in Keras, one gradient that is not finite makes all of them NaN
+        return torch._foreach_mul(list(grads), scale + (norm - norm))
 
     def _backend_increment_gradient_accumulators(self, grads: Any, acc_grads: Any) -> None:
         import torch

@@ -273,3 +273,17 @@ def test_what_makes_no_sense_is_a_sentence(name, options, says):
     with pytest.raises(CxrError) as caught:
         make_optimizer(name, 0.1, **options)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_a_gradient_that_is_no_number_spoils_all_that_are_clipped_with_it(bad):
+    """As in Keras, so that the loss shows it at once."""
+    for optimizer in (
+        make_optimizer("adam", 0.1, clip_norm=1.0),
+        keras.optimizers.Adam(0.1, global_clipnorm=1.0),
+    ):
+        variables = named("a", "b")
+        batches = gradients_of(1, variables)
+        batches[0][0][0, 0] = bad
+        apply_all(optimizer, batches, variables)
+        assert all(np.isnan(value).all() for value in values(variables))
