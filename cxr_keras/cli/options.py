@@ -24,6 +24,7 @@ from cxr_keras.data.options import (
 )
 from cxr_keras.errors import CxrError
 from cxr_keras.framing import FIT, FITS, MAX_SIZE, MIN_SIZE, SIZE
+from cxr_keras.inference.options import NO_TTA, TTA
 from cxr_keras.metrics.options import RESAMPLES
 from cxr_keras.runs.options import RUNS_FOLDER
 from cxr_keras.utils.memory import is_out_of_memory
@@ -210,6 +211,18 @@ def resamples_option(command: Command) -> Command:
         default=RESAMPLES,
         show_default=True,
         help="How often the bootstrap draws the patients anew; 0 for no intervals.",
+    )(command)
+
+
+def tta_option(command: Command) -> Command:
+    """The --tta option that evaluate and predict share."""
+    return click.option(
+        "--tta",
+        type=click.Choice(TTA),
+        default=NO_TTA,
+        show_default=True,
+        help="Test-time augmentation. flip: the mean probability of each image and of its mirror "
+        "image, in twice the time.",
     )(command)
 
 

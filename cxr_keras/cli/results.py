@@ -16,6 +16,7 @@ from cxr_keras.cli.options import (
     output_dir_option,
     resamples_option,
     threshold_value,
+    tta_option,
 )
 from cxr_keras.evaluation.options import SPLIT_CHOICES
 from cxr_keras.metrics.options import RESAMPLES, SCALING_METHODS
@@ -46,6 +47,7 @@ CSV = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--predictions", type=CSV, help="Measure this CSV of prob_<label> columns, of any labels."
 )
 @click.option("--truth", type=CSV, help="NIH's label table, for --predictions.")
+@tta_option
 @resamples_option
 @click.option("--force", is_flag=True, help="Measure images that the network was trained on, too.")
 @click.option("--out", type=FOLDER, help="Folder for the tables  [default: beside the model]")
@@ -74,7 +76,7 @@ def evaluate(
 
     if predictions is not None and truth is not None and run is None:
         context = click.get_current_context()
-        for name in ("data", "split", "force"):
+        for name in ("data", "split", "force", "tta"):
             if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
                 raise click.UsageError(f"--{name} belongs to a RUN; leave it out.")
         if isinstance(thresholds, str):
@@ -208,6 +210,7 @@ def ensemble(runs: tuple[Path, ...], **options: Any) -> None:
 @click.option(
     "--resolve-no-finding", is_flag=True, help="Drop No Finding where a finding is predicted, too."
 )
+@tta_option
 def predict(run: Path, paths: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Predict images, and all images in folders, with RUN (a run folder or .keras file).
 

@@ -46,7 +46,9 @@ def models() -> None:
 @recipe_options
 @click.option(
     "--weights",
-    help="Weights to start from: imagenet, none (random), or a torchvision .pth file  "
+    metavar="NAME|FILE",
+    help="Weights to start from: imagenet, none (random), a torchvision .pth file, or a run folder "
+    "or .keras file of this network  "
     "[default: imagenet where the network has them]",
 )
 @sampling_options()

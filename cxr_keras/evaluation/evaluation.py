@@ -27,6 +27,8 @@ from cxr_keras.evaluation.predictions import (
     write_assessment,
 )
 from cxr_keras.inference.forward import forward_split
+from cxr_keras.inference.options import NO_TTA, Tta
+from cxr_keras.inference.tta import check_tta
 from cxr_keras.metrics.assessment import Assessment
 from cxr_keras.metrics.options import RESAMPLES
 from cxr_keras.metrics.per_label import prevalence_table
@@ -82,6 +84,7 @@ def evaluate(
     resamples: int = RESAMPLES,
     force: bool = False,
     out: PathLike | None = None,
+    tta: Tta = NO_TTA,
 ) -> Evaluation:
     """Run a trained network over images and write predictions.csv and its tables.
 
@@ -98,11 +101,15 @@ def evaluate(
         force: measure images that the network was trained on, too.
         out: folder for the tables. By default beside the model for its own test split at its
             own thresholds, and in a folder evaluation-… beside it for anything else.
+        tta: test-time augmentation: "flip" averages the probabilities of each image and of its
+            mirror image. The network's own thresholds were chosen without it.
 
     Raises:
         ModelError, DataError: the model or the data cannot be used, the network has no such split,
             or it was trained on some of these images.
+        CxrError: there is no such `tta`.
     """
+    tta = check_tta(tta)
     file = model_file.find_model(run)
     card = model_file.read_card(file)
     limits = thresholds_of(card, thresholds)
@@ -111,8 +118,9 @@ def evaluate(
     chosen = measured.images
     refuse_trained_on(file, chosen, force=force)
     _say_tuned_on(file, measured)
-    predictions = frame_of(chosen, forward_split(model, chosen), card.labels)
-    folder = Path(out) if out else run_folder.results_folder(file) / _name(measured, thresholds)
+    predictions = frame_of(chosen, forward_split(model, chosen, tta=tta), card.labels)
+    name = _name(measured, thresholds, tta)
+    folder = Path(out) if out else run_folder.results_folder(file) / name
     sentences = [_phantom_sentence(card, measured), card.prevalence_notice]
     result = write_evaluation(
         predictions,
@@ -153,11 +161,13 @@ def _phantom_sentence(card: Card, measured: Measured) -> str:
     return card.notice or ("These images are phantoms." if measured.phantoms else "")
 
 
-def _name(measured: Measured, thresholds: float | str) -> str:
+def _name(measured: Measured, thresholds: float | str, tta: Tta) -> str:
     """The folder of an evaluation beside the model; the model's own for its own test split."""
     parts = [] if measured.own else [measured.root.resolve().name]
-    parts += [measured.split] if parts or measured.split != TEST or thresholds != CALIBRATED else []
+    usual = measured.split == TEST and thresholds == CALIBRATED and tta == NO_TTA
+    parts += [measured.split] if parts or not usual else []
     parts += [f"at-{thresholds:g}"] if isinstance(thresholds, float | int) else []
+    parts += [tta] if tta != NO_TTA else []
     return "-".join(["evaluation", *parts]) if parts else "."
 
 

@@ -20,6 +20,8 @@ from cxr_keras.data.images import find_image_files, read_image
 from cxr_keras.data.labels import NO_FINDING
 from cxr_keras.errors import DataError, ImageError
 from cxr_keras.framing import Framing
+from cxr_keras.inference.options import NO_TTA, Tta
+from cxr_keras.inference.tta import check_tta
 from cxr_keras.runs import model_file
 from cxr_keras.runs.card import Card
 from cxr_keras.utils.arguments import PathLike, as_paths
@@ -54,6 +56,7 @@ def predict(
     csv_file: PathLike | None = None,
     heatmaps: PathLike | None = None,
     resolve_no_finding: bool = False,
+    tta: Tta = NO_TTA,
 ) -> list[Prediction]:
     """Predict files, and all images in folders, with a trained network.
 
@@ -65,6 +68,8 @@ def predict(
         heatmaps: a folder to write Grad-CAM overlays to, one per label predicted positive
             (the most probable label where none is).
         resolve_no_finding: drop "No Finding" where a finding is predicted too, which it excludes.
+        tta: test-time augmentation: "flip" averages the probabilities of each image and of its
+            mirror image. Heat maps are of the image itself.
 
     Returns:
         One row per image, in the order of `paths`; files of a folder by name. A file that cannot
@@ -73,8 +78,9 @@ def predict(
     Raises:
         ModelError: the model cannot be used.
         DataError: a path does not exist, or there is no image in all of them.
-        CxrError: a file cannot be written.
+        CxrError: a file cannot be written, or there is no such `tta`.
     """
+    tta = check_tta(tta)
     file = model_file.find_model(run)
     card = model_file.read_card(file)
     files = find_files(paths)
@@ -93,7 +99,7 @@ def predict(
         target as write,
         progress_bar("Reading radiographs", len(files)) as bar,
     ):
-        for row in predict_files(model, files, card=card):
+        for row in predict_files(model, files, card=card, tta=tta):
             if resolve_no_finding and len(row.findings) > 1:  # a finding stands beside it
                 stand = tuple(name for name in row.findings if name != NO_FINDING)
                 row = dataclasses.replace(row, findings=stand)
@@ -127,7 +133,9 @@ def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
     return files
 
 
-def predict_files(model: Any, files: Iterable[Path], *, card: Card) -> Iterator[Prediction]:
+def predict_files(
+    model: Any, files: Iterable[Path], *, card: Card, tta: Tta = NO_TTA
+) -> Iterator[Prediction]:
     """Predict `files` in order; decoding runs ahead on threads while the network works."""
     from cxr_keras.inference.forward import BATCH_SIZE, forward
 
@@ -135,7 +143,7 @@ def predict_files(model: Any, files: Iterable[Path], *, card: Card) -> Iterator[
     while batch := list(islice(decoded, BATCH_SIZE)):
         pixels = [image for _, image in batch if isinstance(image, np.ndarray)]
         stacked = [np.stack(pixels)[..., np.newaxis]] if pixels else []
-        results = chain.from_iterable(forward(model, stacked))
+        results = chain.from_iterable(forward(model, stacked, tta=tta))
         for path, image in batch:
             if isinstance(image, ImageError):
                 yield Prediction(path, error=str(image))

@@ -126,14 +126,8 @@ def load_model(path: PathLike) -> keras.Model:
         ModelError: no such file, not a Keras file, or a network of another shape.
     """
     file = find_model(path)
-    import keras  # here, so that a wrong path is answered at once
-
-    try:
-        model = keras.saving.load_model(file, compile=False, safe_mode=True)
-        shape, outputs = model.input_shape, model.output_shape[-1]
-    except Exception as error:  # Keras raises anything from KeyError to BadZipFile
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{file} cannot be loaded as a Keras model: {first_line}") from error
+    model = load_network(file)
+    shape, outputs = model.input_shape, model.output_shape[-1]
     card = read_card(file)
     expected, side = card.labels, card.framing.stored
     if tuple(shape[1:]) != (side, side, 1) or outputs != len(expected):
@@ -146,6 +140,24 @@ def load_model(path: PathLike) -> keras.Model:
 
         scaling = Scaling.from_dict(card.scaling)
         model = with_scaling(model, scaling.slope, scaling.shift)
+    return model
+
+
+def load_network(path: PathLike) -> keras.Model:
+    """Load whatever network is in a run folder or a `.keras` file; nothing in it is executed.
+
+    Raises:
+        ModelError: no such file, not a Keras file, or more than one input or output.
+    """
+    file = find_model(path)
+    import keras  # here, so that a wrong path is answered at once
+
+    try:
+        model = keras.saving.load_model(file, compile=False, safe_mode=True)
+        _ = model.input_shape[1:], model.output_shape[-1]
+    except Exception as error:  # Keras raises anything from KeyError to BadZipFile
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{file} cannot be loaded as a Keras model: {first_line}") from error
     return model
 
 

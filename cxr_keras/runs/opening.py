@@ -32,13 +32,18 @@ def check_folder(
     if overwrite and resume:
         raise RunError("--overwrite and --resume exclude each other; give one of them.")
     _finish_exchange(folder)
-    beside = _beside(folder, "new")
     if resume:
-        _check_same_run(beside if beside.exists() else folder, settings)
+        _check_same_run(resumed_folder(folder), settings)
     elif _is_taken(folder):
         if not overwrite:
             raise RunError(_already_there(folder, settings))
         read_run(folder)  # only a run folder is ever replaced
+
+
+def resumed_folder(folder: Path) -> Path:
+    """Where the run lies that `--resume` goes on with: beside the one that it replaces, if any."""
+    beside = _beside(folder, "new")
+    return beside if beside.exists() else folder
 
 
 @contextmanager

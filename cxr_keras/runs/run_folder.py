@@ -32,6 +32,7 @@ if sys.platform != "win32":
 RUN, HISTORY, CHECKPOINT, LOSS_PLOT = "run.json", "history.csv", "checkpoint.npz", "loss.png"
 PREDICTIONS, VAL_PREDICTIONS = "predictions.csv", "predictions_val.csv"
 VALIDATION = "validation"  # the folder of the tables of a run without a test split
+STARTED_FROM = "started_from.keras"  # while training, a copy of the own file that it started from
 
 
 @contextmanager

@@ -44,8 +44,8 @@ class TrainConfig:
         lr: learning rate; a schedule's highest.
         batch_size: images in a step.
         loss: one of `cxr_keras.training.losses.LOSSES`.
-        weights: "imagenet", "none" or a torchvision `.pth`; None for "imagenet" where the network
-            has such weights.
+        weights: "imagenet", "none", a torchvision `.pth`, or a run folder or `.keras` file of the
+            same network; None for "imagenet" where the network has such weights.
         fine_tune: of pretrained weights: None (or "head") trains the head alone, a number the last
             blocks too, "all" everything.
         precision: "float32", "mixed_bfloat16", "mixed_float16"; "auto" takes mixed_bfloat16 where
@@ -185,7 +185,7 @@ class TrainConfig:
             "split_method": self.split_method,
             "val_share": f"val{self.val_share:g}",
             "test_share": f"test{self.test_share or 0:g}",
-            "weights": "random" if self.weights == "none" else Path(self.weights or "").stem,
+            "weights": "random" if self.weights == "none" else weights_name(self.weights or ""),
             "fine_tune": f"ft{self.fine_tune or 'head'}",
             "size": f"size{self.size}",
             "fit": self.fit,
@@ -294,6 +294,15 @@ def _within(name: str, value: float, least: float, limit: float) -> float:
         bounds = f"from {least:g} on" if math.isinf(limit) else f"from {least:g} to below {limit:g}"
         raise CxrError(f"{name} must be a number {bounds}. Received: {value:g}.")
     return value
+
+
+def weights_name(weights: PathLike) -> str:
+    """What `weights` names, without its path: a run by its folder, a file without its suffix."""
+    path = Path(weights)
+    if not path.suffix[1:].isalpha():  # the ".0005" of a run's learning rate is no suffix
+        return path.name
+    in_run = path.name == "model.keras" and path.parent.name
+    return path.parent.name if in_run else path.stem
 
 
 def _one_of(what: str, value: str, choices: tuple[str, ...]) -> None:

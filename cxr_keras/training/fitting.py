@@ -89,11 +89,11 @@ def _optimizer(part: TrainedPart, config: TrainConfig) -> keras.optimizers.Optim
         config.optimizer,
         learning_rate(config, steps),
         weight_decay=config.weight_decay,
-        clip_norm=config.clip_norm,
+        clip_norm=config.clip_norm or None,
         accumulate=config.accumulate,
-        ema=config.ema,
-        rates=body_rates(part.logits, config),
-        body_from=config.head_epochs * len(part.batches),
+        ema=config.ema or None,
+        multipliers=body_rates(part.logits, config),
+        wait=config.head_epochs * len(part.batches),
     )
     if config.precision == "mixed_float16":
         # Keras adds it by the model's own policy, which the trained part of a network has not

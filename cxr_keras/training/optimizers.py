@@ -1,25 +1,35 @@
-"""Adam, AdamW and SGD, with a rate for each layer, on PyTorch's fused kernel where there is one.
+"""Adam, AdamW and SGD: Keras's own steps, on PyTorch's fused kernel where that is faster.
 
-Keras's own Adam on the torch backend allocates five temporaries the size of the model at every
-step; the fused kernel reads and writes each number once.
+Keras's own Adam on the torch backend allocates temporaries the size of the model at every step;
+the fused kernel reads and writes each number once, weight decay included, and takes all variables
+in one call.
 
-What it needs of Keras: an optimizer calls `update_step` for each variable from `apply`, as custom
-optimizers do. What it needs of torch: `torch._fused_adam_`, the kernel behind
-`torch.optim.Adam(fused=True)`. Without the latter, on another backend, or with the switch of
-`torch_kernels` off, Keras's own Adam is used, with the same result.
+What it needs of Keras: an optimizer hands all gradients and variables to `_backend_update_step`
+after `_apply_weight_decay`, as Keras's own optimizers for torch have it, and has methods of their
+own for clipping, accumulated gradients and averaged weights. What it needs of torch:
+`torch._fused_adamw_`, the kernel behind `torch.optim.AdamW(fused=True)`. Without the latter, on
+another backend, or with the switch of `torch_kernels` off, Keras's own Adam is used, with the same
+result.
+
+SGD is Keras's own everywhere: on torch it works in place already, and torch's fused SGD keeps
+another momentum, which is not the same under a schedule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
+from cxr_keras.errors import CxrError
 from cxr_keras.models.torch_kernels import kernels_enabled
+from cxr_keras.training.options import OPTIMIZERS, SGD_MOMENTUM
 from cxr_keras.utils.console import notice
 
-SGD_MOMENTUM = 0.9
+_NO_DECAY = ["^bias$", "^gamma$", "^beta$"]  # names of variables: biases and normalisation's scales
 
 
 def make_optimizer(
@@ -27,69 +37,115 @@ def make_optimizer(
     learning_rate: Any,
     *,
     weight_decay: float = 0.0,
-    clip_norm: float = 0.0,
+    clip_norm: float | None = None,
     accumulate: int = 1,
-    ema: float = 0.0,
-    rates: Mapping[str, float] | None = None,
-    body_from: int = 0,
-    **options: Any,
+    ema: float | None = None,
+    momentum: float = SGD_MOMENTUM,
+    nesterov: bool = False,
+    multipliers: Mapping[str, float] | None = None,
+    wait: int = 0,
 ) -> keras.optimizers.Optimizer:
-    """The optimizer called `name`.
+    """An optimizer by its name.
 
     Args:
-        name: "adam", "adamw" or "sgd" (with momentum 0.9).
-        learning_rate: step size, or a Keras schedule.
-        weight_decay: decoupled (Loshchilov and Hutter, "Decoupled Weight Decay Regularization",
-            ICLR 2019, https://arxiv.org/abs/1711.05101): a step takes this share, times the rate,
-            off each kernel; vectors (biases, batch normalisation) keep theirs.
-        clip_norm: the largest norm of the gradient over all variables; 0 for no limit.
-        accumulate: gradients averaged for one step.
-        ema: momentum of Keras's average of the variables; 0 for none.
-        rates: path of a variable → its share of the learning rate; 1 for those not named.
-        body_from: the batch, from 0, from which the variables in `rates` move at all.
-        **options: for Keras's optimizer.
+        name: one of `OPTIMIZERS`.
+        learning_rate: step size, or a Keras schedule, which counts batches.
+        weight_decay: decoupled, SGD's too: every step takes learning_rate · weight_decay of a
+            variable away. Biases and the scales and shifts of normalisations are left out.
+        clip_norm: gradients are scaled down to this norm of all of them together.
+        accumulate: batches whose mean gradient makes one step.
+        ema: momentum of an average of the weights, which Keras's `fit` puts in their place at its
+            end; None for none.
+        momentum: of SGD.
+        nesterov: whether SGD's momentum looks ahead.
+        multipliers: path of a variable → factor of its learning rate, and with it of its decay; 1
+            for others. A variable of factor 0 stays as it is, bit for bit, and so do its moments.
+        wait: batches at the beginning in which the variables in `multipliers` stay as they are.
+
+    Raises:
+        CxrError: there is no such optimizer, or a number makes no sense for it.
+
+    Example:
+        >>> from cxr_keras.training.optimizers import make_optimizer
+        >>> make_optimizer("adamw", 1e-3, weight_decay=0.01).weight_decay
+        0.01
     """
-    options |= {
-        "global_clipnorm": clip_norm or None,
+    if name not in OPTIMIZERS:
+        names = ", ".join(OPTIMIZERS)
+        raise CxrError(f"There is no optimizer {name!r}. Choose one of: {names}.")
+    multipliers = multipliers or {}
+    _check(weight_decay >= 0, "weight decay", "0 or more", weight_decay)
+    _check(clip_norm is None or clip_norm > 0, "norm to clip gradients to", "above 0", clip_norm)
+    _check(accumulate >= 1, "number of batches to accumulate", "1 or more", accumulate)
+    _check(ema is None or 0 < ema < 1, "momentum of averaged weights", "between 0 and 1", ema)
+    for path, factor in multipliers.items():
+        _check(0 <= factor < math.inf, f"learning-rate factor of {path}", "0 or more", factor)
+    if name == "adam" and weight_decay:
+        raise CxrError(
+            f"Adam with a decoupled weight decay is AdamW. Received: adam with {weight_decay:g}; "
+            "choose adamw, or leave the weight decay out."
+        )
+    options: dict[str, Any] = {
+        "weight_decay": weight_decay or None,
+        "global_clipnorm": clip_norm,
         "gradient_accumulation_steps": accumulate if accumulate > 1 else None,
-        "use_ema": bool(ema),
-        "ema_momentum": ema or 0.99,
     }
-    kind: Any
+    if ema is not None:
+        options |= {"use_ema": True, "ema_momentum": ema}
     if name == "sgd":
-        kind, options["momentum"] = _RatedSGD, SGD_MOMENTUM
+        optimizer = sgd(learning_rate, multipliers, momentum=momentum, nesterov=nesterov, **options)
     else:
-        kind = _RatedFusedAdam if _has_fused_adam() else _RatedAdam
-    optimizer: keras.optimizers.Optimizer = kind(learning_rate=learning_rate, **options)
-    optimizer.rates, optimizer.decay, optimizer.body_from = (
-        dict(rates or {}),
-        weight_decay,
-        body_from,
-    )
+        optimizer = adam(learning_rate, multipliers, **options)
+    optimizer.exclude_from_weight_decay(var_names=_NO_DECAY)
+    optimizer.wait = wait
     return optimizer
 
 
-def _has_fused_adam() -> bool:
-    if not kernels_enabled():
-        return False
-    import torch
+def adam(
+    learning_rate: Any, multipliers: Mapping[str, float] | None = None, **options: Any
+) -> keras.optimizers.Optimizer:
+    """`keras.optimizers.Adam`, computed by torch's fused kernel where there is one.
 
-    if hasattr(torch, "_fused_adam_"):
-        return True
-    notice("This PyTorch has no fused Adam: training uses Keras's own, which is slower.")
-    return False
+    Args:
+        learning_rate: step size, or a Keras schedule.
+        multipliers: see `make_optimizer`.
+        **options: as for `keras.optimizers.Adam`; with `weight_decay` it is Keras's AdamW.
+
+    Returns:
+        An optimizer whose steps equal `keras.optimizers.Adam`'s up to float rounding.
+    """
+    if kernels_enabled():
+        import torch
+
+        if hasattr(torch, "_fused_adamw_"):
+            return _FusedAdam(multipliers or {}, learning_rate=learning_rate, **options)
+        notice("This PyTorch has no fused Adam: training uses Keras's own, which is slower.")
+    if multipliers:
+        return _ScaledAdam(multipliers, learning_rate=learning_rate, **options)
+    return keras.optimizers.Adam(learning_rate=learning_rate, **options)
+
+
+def sgd(
+    learning_rate: Any, multipliers: Mapping[str, float] | None = None, **options: Any
+) -> keras.optimizers.Optimizer:
+    """`keras.optimizers.SGD`; arguments as for `adam`."""
+    if multipliers:
+        return _ScaledSGD(multipliers, learning_rate=learning_rate, **options)
+    return keras.optimizers.SGD(learning_rate=learning_rate, **options)
 
 
 class _FusedAdam(keras.optimizers.Adam):
-    """Keras's Adam with torch's fused kernel in `update_step`.
+    """Keras's Adam with torch's fused kernel for all variables that share their settings.
 
     Nothing is read back from the device after the first step, which would make the processor wait
     for it: the number of the step is counted here and written into one tensor, and the kernel
     takes the learning rate as the tensor that Keras keeps.
     """
 
-    def __init__(self, **options: Any):
+    def __init__(self, multipliers: Mapping[str, float], **options: Any):
         super().__init__(**options)
+        self._multipliers = dict(multipliers)
+        self.wait = 0
         self._applied: int | None = None
         self._step: Any = None  # float32 (), on the variables' device
 
@@ -102,70 +158,132 @@ class _FusedAdam(keras.optimizers.Adam):
         if self._applied is None:
             self._applied = int(self._iterations)
             self._step = torch.zeros((), device=self._iterations.value.device)
-        number = self._applied // (self.gradient_accumulation_steps or 1) + 1
+        self._number = self._applied // (self.gradient_accumulation_steps or 1) + 1
         self._applied += 1
-        self._step.fill_(number)
-        # Keras adds epsilon to √v, torch to √(v / (1 - β₂ᵗ)): the same after rescaling it.
-        self._torch_epsilon = self.epsilon / (1.0 - self.beta_2**number) ** 0.5
+        self._step.fill_(self._number)
         super().apply(grads, trainable_variables)
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """One variable's step, in place."""
+    def _apply_weight_decay(self, variables: Any) -> None:
+        """The kernel does it."""
+
+    def _backend_update_step(
+        self, grads: Any, trainable_variables: Any, learning_rate: Any
+    ) -> None:
+        """One step of all variables, in place."""
         import torch
 
-        place = self._get_variable_index(variable)
-        value = variable.value
+        rate = keras.ops.convert_to_tensor(learning_rate)
+        # Keras adds epsilon to √v, torch to √(v / (1 - β₂ᵗ)): the same after rescaling it.
+        epsilon = self.epsilon / (1.0 - self.beta_2**self._number) ** 0.5
+        for (factor, decay, dtype), chosen in self._groups(trainable_variables).items():
+            places = [self._get_variable_index(trainable_variables[i]) for i in chosen]
+            maxima = [self._velocity_hats[place].value for place in places] if self.amsgrad else []
+            with torch.no_grad():
+                torch._fused_adamw_(
+                    [trainable_variables[i].value for i in chosen],
+                    [grads[i].to(dtype) for i in chosen],
+                    [self._momentums[place].value for place in places],
+                    [self._velocities[place].value for place in places],
+                    maxima,
+                    [self._step] * len(chosen),
+                    lr=rate if factor == 1.0 else rate * factor,
+                    beta1=self.beta_1,
+                    beta2=self.beta_2,
+                    weight_decay=decay,
+                    eps=epsilon,
+                    amsgrad=self.amsgrad,
+                    maximize=False,
+                    grad_scale=None,
+                    found_inf=None,
+                )
+
+    def _groups(self, variables: Sequence[Any]) -> dict[tuple[float, float, Any], list[int]]:
+        """Factor of the rate, weight decay and type → the places in `variables` that share them."""
+        groups = defaultdict(list)
+        for i, variable in enumerate(variables):
+            factor = self._multipliers.get(variable.path, 1.0)
+            if variable.path in self._multipliers and (self._applied or 0) <= self.wait:
+                factor = 0.0
+            decays = self.weight_decay and self._use_weight_decay(variable)
+            if factor:
+                key = factor, self.weight_decay if decays else 0.0, variable.value.dtype
+                groups[key].append(i)
+        return groups
+
+    def _clip_gradients(self, grads: Any) -> Any:
+        """Keras's clipping to one norm of all gradients, without their squares in memory."""
+        if not self.global_clipnorm:
+            return super()._clip_gradients(grads)
+        import torch
+
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(grads))))
+        scale = self.global_clipnorm / norm.clamp(min=self.global_clipnorm)
+        # as in Keras, one gradient that is not finite makes all of them NaN
+        return torch._foreach_mul(list(grads), scale + (norm - norm))
+
+    def _backend_increment_gradient_accumulators(self, grads: Any, acc_grads: Any) -> None:
+        import torch
+
         with torch.no_grad():
-            torch._fused_adam_(
-                [value],
-                [gradient.to(value.dtype)],
-                [self._momentums[place].value],
-                [self._velocities[place].value],
-                [self._velocity_hats[place].value] if self.amsgrad else [],
-                [self._step],
-                lr=keras.ops.convert_to_tensor(learning_rate),
-                beta1=self.beta_1,
-                beta2=self.beta_2,
-                weight_decay=0.0,  # Keras applies its decoupled decay before this
-                eps=self._torch_epsilon,
-                amsgrad=self.amsgrad,
-                maximize=False,
-                grad_scale=None,
-                found_inf=None,
-            )
+            torch._foreach_add_([total.value for total in acc_grads], list(grads))
+
+    def _backend_reset_gradient_accumulators(self) -> None:
+        import torch
+
+        with torch.no_grad():
+            torch._foreach_zero_([total.value for total in self._accumulated_gradients])
+
+    def _update_model_variables_moving_average(self, trainable_variables: Any) -> None:
+        """Keras's average of the weights, in place; one of equal numbers is that number."""
+        import torch
+
+        weight = 1.0 if self._number == 1 else 1.0 - self.ema_momentum
+        averages = [average.value for average in self._model_variables_moving_average]
+        with torch.no_grad():
+            torch._foreach_lerp_(averages, [v.value for v in trainable_variables], weight)
 
 
-class _Rated:
-    """Before an optimizer's own step: the variable's share of the rate, and its decay.
+class _Scaled:
+    """A Keras optimizer on any backend whose variables have factors of the learning rate."""
 
-    Attributes:
-        rates, decay, body_from: as in `make_optimizer`.
-    """
-
-    rates: Mapping[str, float]
-    decay: float
-    body_from: int
+    def __init__(self, multipliers: Mapping[str, float], **options: Any):
+        super().__init__(**options)
+        self._multipliers = dict(multipliers)
+        self.wait = 0
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """One variable's step."""
-        ops = keras.ops
-        if variable.path in self.rates:
-            learning_rate = learning_rate * self.rates[variable.path]
-            if self.body_from:
-                moves = self._iterations >= self.body_from  # type: ignore[attr-defined]
-                learning_rate = learning_rate * ops.cast(moves, learning_rate.dtype)
-        if self.decay and len(variable.shape) > 1:
-            variable.assign(variable * ops.cast(1.0 - learning_rate * self.decay, variable.dtype))
-        super().update_step(gradient, variable, learning_rate)  # type: ignore[misc]
+        if factor := self._factor(variable):
+            super().update_step(gradient, variable, learning_rate * factor)  # type: ignore[misc]
+
+    def _factor(self: Any, variable: Any) -> Any:
+        """Of the rate: a number, or what a backend that compiles its steps works out in them."""
+        factor = self._multipliers.get(variable.path, 1.0)
+        if not factor or not self.wait or variable.path not in self._multipliers:
+            return factor
+        return factor * keras.ops.cast(self._iterations >= self.wait, variable.dtype)
+
+    def _apply_weight_decay(self: Any, variables: Any) -> None:
+        if self.weight_decay is None:
+            return
+        for variable in variables:
+            if not self._use_weight_decay(variable):
+                continue
+            if factor := self._factor(variable):
+                share = (
+                    self.weight_decay * factor * keras.ops.cast(self.learning_rate, variable.dtype)
+                )
+                self.assign_sub(variable, variable * share)
 
 
-class _RatedAdam(_Rated, keras.optimizers.Adam):
+class _ScaledAdam(_Scaled, keras.optimizers.Adam):
     pass
 
 
-class _RatedFusedAdam(_Rated, _FusedAdam):
+class _ScaledSGD(_Scaled, keras.optimizers.SGD):
     pass
 
 
-class _RatedSGD(_Rated, keras.optimizers.SGD):
-    pass
+def _check(fits: bool, what: str, wanted: str, received: Any) -> None:
+    if not fits:
+        raise CxrError(f"The {what} must be {wanted}. Received: {received}.")

@@ -11,6 +11,7 @@ from cxr_keras.utils.arguments import PathLike, Real, Whole
 AUTO = "auto"
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", AUTO)
 OPTIMIZERS = ("adam", "adamw", "sgd")
+SGD_MOMENTUM = 0.9
 SCHEDULES = ("constant", "cosine", "one-cycle", "plateau")
 MONITORS = ("val_loss", "val_auroc", "val_ap")
 

@@ -13,7 +13,7 @@ from cxr_keras.training.config import TrainConfig
 def body_rates(model: keras.Model, config: TrainConfig) -> dict[str, float]:
     """Path of each trainable variable of the body → its share of the learning rate.
 
-    The body takes `body_lr`, its last block whole; `layer_decay` takes a factor off from each
+    Empty where all layers train alike. The body takes `body_lr`, its last block whole; `layer_decay` takes a factor off from each
     block to the one before it. What lies between two blocks counts to the one after it.
 
     Args:
@@ -29,6 +29,8 @@ def body_rates(model: keras.Model, config: TrainConfig) -> dict[str, float]:
             f"--layer-decay goes from block to block, and {config.model} names no blocks. Leave it "
             "out, or give --body-lr."
         )
+    if config.body_lr is None and config.layer_decay == 1 and not config.head_epochs:
+        return {}
     share = 1.0 if config.body_lr is None else config.body_lr / config.lr
     blocks = list(spec.blocks) if spec else []
     rates, depth = {}, 0

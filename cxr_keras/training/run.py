@@ -38,6 +38,7 @@ from cxr_keras.training.determinism import check_deterministic, deterministic_to
 from cxr_keras.training.feature_cache import TrainedPart, trained_part
 from cxr_keras.training.fitting import fit
 from cxr_keras.training.options import AUTO, Settings
+from cxr_keras.training.own_start import OwnStart, listed, own_start
 from cxr_keras.training.precision import FLOAT, best_precision
 from cxr_keras.training.recipes import REPORT
 from cxr_keras.utils.arguments import PathLike
@@ -114,7 +115,8 @@ def train(
     check_folder(folder, config.settings(), overwrite=overwrite, resume=resume)
     begun = time.time()
     keras.utils.set_random_seed(config.seed)
-    network = _build(config) if isinstance(model, str) else _as_given(model, config)
+    start = own_start(config, resume=resume) if isinstance(model, str) else None
+    network = _build(config, start) if isinstance(model, str) else _as_given(model, config)
     prepared = prepare(
         config.data,
         per_class=config.per_class,
@@ -126,11 +128,13 @@ def train(
         test_share=config.test_share,
     )
     _say_sizes(prepared)
+    if start:
+        start.say_seen(prepared)
     with (
         training_folder(folder, overwrite=overwrite, resume=resume) as place,
         deterministic_torch(config.deterministic),
     ):
-        run = _train(place, network, config, prepared, callbacks, resume=resume, begun=begun)
+        run = _train(place, network, config, prepared, callbacks, start, resume=resume, begun=begun)
     tables = folder / run.evaluation.folder.relative_to(place)
     evaluation = dataclasses.replace(run.evaluation, folder=tables)
     return dataclasses.replace(run, folder=folder, evaluation=evaluation)
@@ -142,6 +146,7 @@ def _train(
     config: TrainConfig,
     prepared: Prepared,
     callbacks: Sequence[keras.callbacks.Callback],
+    start: OwnStart | None,
     *,
     resume: bool,
     begun: float,
@@ -152,6 +157,7 @@ def _train(
     if resume:
         check_same_data(folder, info)
     run_folder.write_run(folder, info)
+    start = start and start.kept_in(folder)
     recorder = Recorder(
         folder / run_folder.HISTORY,
         folder / run_folder.CHECKPOINT,
@@ -163,7 +169,9 @@ def _train(
     part = trained_part(network, config, prepared)
     fit(part, config, recorder, callbacks, resume=resume)
     seconds = time.time() - trained
-    return _finish(folder, network, part, config, recorder, info, seconds=seconds, begun=begun)
+    return _finish(
+        folder, network, part, config, recorder, info, start, seconds=seconds, begun=begun
+    )
 
 
 def _configured(model: Any, settings: Mapping[str, Any]) -> TrainConfig:
@@ -184,7 +192,7 @@ def _configured(model: Any, settings: Mapping[str, Any]) -> TrainConfig:
     return config
 
 
-def _build(config: TrainConfig) -> keras.Model:
+def _build(config: TrainConfig, start: OwnStart | None) -> keras.Model:
     """The network with its weights, the right layers frozen; says how many parameters train."""
     spec = get_spec(config.model)
     weights = config.weights or spec.default_weights
@@ -192,15 +200,21 @@ def _build(config: TrainConfig) -> keras.Model:
     keras.config.set_dtype_policy(config.precision)
     try:
         network = build_model(
-            config.model, weights, outputs=len(LABELS), size=config.size, fit=config.fit
+            config.model,
+            RANDOM if start else weights,
+            outputs=len(LABELS),
+            size=config.size,
+            fit=config.fit,
         )
     finally:
         keras.config.set_dtype_policy(before)
+    if start:
+        start.put_into(network, LABELS)
     pretrained = weights != RANDOM
     set_dropout(network, config.dropout)
     count = freeze(network, spec, pretrained=pretrained, fine_tune=config.fine_tune)
-    start = f"weights from {weights}" if pretrained else "random weights"
-    notice(f"{config.model}: {start}, {count}.")
+    origin = f"weights from {weights}" if pretrained else "random weights"
+    notice(f"{config.model}: {origin}, {count}.")
     return network
 
 
@@ -225,6 +239,7 @@ def _finish(
     config: TrainConfig,
     recorder: Recorder,
     info: dict[str, Any],
+    start: OwnStart | None,
     *,
     seconds: float,
     begun: float,
@@ -235,15 +250,15 @@ def _finish(
     limits, sentences = choose_thresholds(*columns_of(val, LABELS), labels=LABELS)
     for sentence in sentences:
         notice(sentence)
-    card = Card(
-        thresholds=limits, data=info["data"], settings=info["settings"], notice=info["notice"]
-    )
+    settings = info["settings"] | ({"weights": start.name} if start else {})
+    card = Card(thresholds=limits, data=info["data"], settings=settings, notice=info["notice"])
+    told = config.provenance
     model_file.save_model(
         network,
         card,
         folder / model_file.MODEL,
-        trained_on=splits[TRAIN].rows["digest"] if config.provenance else None,
-        tuned_on=splits[VAL].rows["digest"] if config.provenance else None,
+        trained_on=listed(model_file.TRAINED_ON, splits[TRAIN], start) if told else None,
+        tuned_on=listed(model_file.TUNED_ON, splits[VAL], start) if told else None,
     )
     write_table(val, folder / run_folder.VAL_PREDICTIONS)
     history = recorder.history_frame()
@@ -279,7 +294,8 @@ def _finish(
         "images_per_second": recorder.images_per_second(len(splits[TRAIN])),
     }
     run_folder.write_run(folder, info)
-    recorder.checkpoint_file.unlink(missing_ok=True)
+    for leftover in (recorder.checkpoint_file, folder / run_folder.STARTED_FROM):
+        leftover.unlink(missing_ok=True)
     return Run(folder, history, evaluation, info)
 
 

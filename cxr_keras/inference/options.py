@@ -1,0 +1,9 @@
+"""Choices that the command line shows; this module imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Tta = Literal["none", "flip"]  # test-time augmentation; the views of each are in `tta`
+TTA: tuple[Tta, ...] = get_args(Tta)
+NO_TTA: Tta = "none"
