@@ -13,8 +13,9 @@ from cxr_keras.training.config import TrainConfig
 def body_rates(model: keras.Model, config: TrainConfig) -> dict[str, float]:
     """Path of each trainable variable of the body → its share of the learning rate.
 
-    Empty where all layers train alike. The body takes `body_lr`, its last block whole; `layer_decay` takes a factor off from each
-    block to the one before it. What lies between two blocks counts to the one after it.
+    Empty where all layers train alike. The body takes `body_lr`, its last block whole;
+    `layer_decay` takes a factor off from each block to the one before it. What lies between two
+    blocks counts to the one after it.
 
     Args:
         model: the part of the network that trains.
