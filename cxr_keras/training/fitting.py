@@ -76,8 +76,8 @@ def fit(
         )
     if len(recorder.history) < config.epochs and recorder.has_waited:
         notice(
-            f"No better {config.monitor} since epoch {recorder.best_epoch}: training ends after epoch "
-            f"{len(recorder.history)}."
+            f"No better {config.monitor} since epoch {recorder.best_epoch}: training ends after "
+            f"epoch {len(recorder.history)}."
         )
     recorder.restore_best(model)
 

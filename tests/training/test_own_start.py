@@ -20,7 +20,7 @@ from cxr_keras.data.preparation import prepare
 from cxr_keras.errors import DataError, ModelError
 from cxr_keras.models.own_weights import copy_body, copy_head
 from cxr_keras.runs import model_file
-from cxr_keras.training.config import configure
+from cxr_keras.training.config import TrainConfig
 from cxr_keras.training.own_start import own_start
 
 OTHER_SPLIT = 6  # a data seed
@@ -29,7 +29,7 @@ OTHER_SPLIT = 6  # a data seed
 def started(model, weights):
     """The network called `model`, with the weights that a training would begin with."""
     network = build_model(model)
-    own_start(configure(model=model, weights=weights), resume=False).put_into(network, LABELS)
+    own_start(TrainConfig(model=model, weights=weights), resume=False).put_into(network, LABELS)
     return network
 
 
@@ -72,7 +72,7 @@ def test_body_and_head_are_copied_and_the_body_is_frozen(
     ],
 )
 def test_the_default_name_says_what_it_starts_from(weights, word):
-    name = configure(model="resnet18", weights=weights).run_folder.name
+    name = TrainConfig(model="resnet18", weights=weights).run_folder.name
     assert name == f"resnet18-ep30-lr0.0005-{word}"
 
 
