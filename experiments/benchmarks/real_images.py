@@ -48,7 +48,7 @@ def read_folder(folder: Path, size: int, count: int) -> tuple[Any, Any]:
     for name in rows["Image Index"]:
         with Image.open(folder / "images" / name) as image:
             images.append(np.asarray(image.convert("L").resize((size, size), Image.BILINEAR)))
-    labels = found.loc[rows.index].to_numpy("float32")
+    labels = found.loc[rows.index].to_numpy("float32", copy=True)
     return torch.from_numpy(np.stack(images))[:, None], torch.from_numpy(labels)
 
 
@@ -128,8 +128,9 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3, help="of each side")
     parser.add_argument("--seconds", type=float, default=60, help="of each turn of the loop")
     parser.add_argument("--plain", type=float, metavar="SECONDS", help="only the loop's rate")
-    parser.add_argument("options", nargs="*", help="after --, options of cxr-keras train")
-    arguments = parser.parse_args()
+    parser.epilog = "what follows -- goes to cxr-keras train"
+    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    arguments, options = parser.parse_args(sys.argv[1:end]), sys.argv[end + 1 :]
     if arguments.plain:
         print(plain_rate(arguments.data, arguments.size, arguments.plain))
         return
@@ -138,7 +139,7 @@ def main() -> None:
         for _ in range(arguments.turns):
             theirs.append(plain(arguments.data, arguments.size, arguments.seconds))
             print(f"plain PyTorch loop  {theirs[-1]:6.1f} images/s", flush=True)
-            mine.append(ours(arguments.data, Path(work), arguments.options))
+            mine.append(ours(arguments.data, Path(work), options))
             print(f"cxr-keras train     {mine[-1]:6.1f} images/s", flush=True)
     ratio = statistics.median(mine) / statistics.median(theirs)
     print(f"cxr-keras / loop    {ratio:6.2f}")
