@@ -21,7 +21,7 @@ Body = Callable[[keras.KerasTensor], keras.KerasTensor]
 IMAGENET, RANDOM = "imagenet", "none"  # what `weights` may say, besides a path
 
 # modules of this package that register networks
-_FAMILIES = ("alexnet", "densenet", "efficientnet", "keras_cv", "resnet", "vgg")
+_FAMILIES = ("alexnet", "convnext", "densenet", "efficientnet", "keras_cv", "resnet", "vgg")
 _REGISTRY: dict[str, ModelSpec] = {}
 
 

@@ -41,7 +41,10 @@ _SUFFIXES: dict[type, tuple[str, ...]] = {  # in the order of the Keras layer's 
     keras.layers.Dense: ("weight", "bias"),
     keras.layers.DepthwiseConv2D: ("weight", "bias"),
     keras.layers.BatchNormalization: ("weight", "bias", "running_mean", "running_var"),
+    keras.layers.LayerNormalization: ("weight", "bias"),
+    keras.layers.EinsumDense: ("layer_scale",),
 }
+_KERNELS = (keras.layers.Conv2D, keras.layers.Dense, keras.layers.DepthwiseConv2D)
 _NAMES_SHOWN = 5
 
 
@@ -246,9 +249,11 @@ def _to_keras(
 ) -> np.ndarray:
     """One tensor in Keras's order of axes, its shape checked in PyTorch's."""
     values = tensor.detach().float()
-    kernel = name.endswith(".weight") and not isinstance(layer, keras.layers.BatchNormalization)
+    kernel = name.endswith(".weight") and isinstance(layer, _KERNELS)
     summed = kernel and layer.name == pretrained.summed
     expected = _torch_shape(layer, colours=summed) if kernel else tuple(layer.weights[-1].shape)
+    if isinstance(layer, keras.layers.EinsumDense):
+        expected = (*expected, 1, 1)  # a scale for maps that are channels first
     if tuple(values.shape) != expected:
         raise ModelError(
             f"{origin} does not fit: {name} has the shape {tuple(values.shape)}, "
@@ -266,6 +271,8 @@ def _to_keras(
         values = values.transpose(0, 1).reshape(-1, values.shape[-1])  # channels run fastest
     elif kernel:
         values = values.t()
+    elif isinstance(layer, keras.layers.EinsumDense):
+        values = values.flatten()
     transposed: np.ndarray = values.contiguous().numpy()  # torch copies on all cores
     return transposed
 

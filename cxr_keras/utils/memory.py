@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 _KEPT_BYTES = 1 << 30
 
 _OUT_OF_MEMORY = ("OutOfMemoryError", "ResourceExhaustedError")  # torch's on CUDA, TensorFlow's
@@ -14,17 +14,18 @@ _NO_MEMORY_SIGNS = ("can't allocate memory", "out of memory", "resource_exhauste
 
 
 def keep_freed_memory() -> None:
-    """Ask glibc to keep freed blocks of up to 1 GB for the next step of this process.
+    """Ask glibc to keep freed blocks for the next step of this process.
 
     Otherwise it returns large blocks to the system at once, and a training step spends a third
-    of its time on faulting the same pages in again. It changes the whole process, so the library
-    never calls it: the command line does, and a Python program may. Nothing happens where there
-    is no glibc.
+    of its time on faulting the same pages in again. The price: a process keeps the most memory
+    that it ever had, but for what lies free above 1 GB at the end of it. It changes the whole
+    process, so the library never calls it: the command line does, and a Python program may.
+    Nothing happens where there is no glibc.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
-            mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+            mallopt(_M_MMAP_MAX, 0)  # no block is a mapping; older glibcs limit its threshold
             mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 

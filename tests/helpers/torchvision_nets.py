@@ -15,8 +15,10 @@ from torch import nn
 
 HEADS = {
     "alexnet": "classifier.6",
+    "convnext_tiny": "classifier.2",
     "densenet121": "classifier",
     "resnet18": "fc",
+    "resnet50": "fc",
     "vgg16": "classifier.6",
     "vgg19": "classifier.6",
 }
@@ -88,17 +90,43 @@ class BasicBlock(nn.Module):
         return torch.relu(self.bn2(self.conv2(x)) + skip)
 
 
-class ResNet18(nn.Module):
-    def __init__(self, classes: int):
+class Bottleneck(nn.Module):
+    def __init__(self, inputs: int, width: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * width)
+        self.downsample = None
+        if stride != 1 or inputs != 4 * width:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, 4 * width, 1, stride, bias=False), nn.BatchNorm2d(4 * width)
+            )
+
+    def forward(self, x):
+        skip = x if self.downsample is None else self.downsample(x)
+        x = torch.relu(self.bn1(self.conv1(x)))
+        x = torch.relu(self.bn2(self.conv2(x)))
+        return torch.relu(self.bn3(self.conv3(x)) + skip)
+
+
+class ResNet(nn.Module):
+    def __init__(self, classes: int, block: type[nn.Module], widening: int, depths: tuple):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        self.layer1 = nn.Sequential(BasicBlock(64, 64, 1), BasicBlock(64, 64, 1))
-        self.layer2 = nn.Sequential(BasicBlock(64, 128, 2), BasicBlock(128, 128, 1))
-        self.layer3 = nn.Sequential(BasicBlock(128, 256, 2), BasicBlock(256, 256, 1))
-        self.layer4 = nn.Sequential(BasicBlock(256, 512, 2), BasicBlock(512, 512, 1))
-        self.fc = nn.Linear(512, classes)
+        inputs = 64
+        for stage, depth in enumerate(depths, start=1):
+            width = 32 << stage
+            members = []
+            for index in range(depth):
+                members.append(block(inputs, width, 2 if stage > 1 and index == 0 else 1))
+                inputs = widening * width
+            self.add_module(f"layer{stage}", nn.Sequential(*members))
+        self.fc = nn.Linear(inputs, classes)
 
     def penultimate(self, x):
         x = self.maxpool(torch.relu(self.bn1(self.conv1(x))))
@@ -158,10 +186,61 @@ class DenseNet121(nn.Module):
         return self.classifier(self.penultimate(x))
 
 
+class LayerNorm2d(nn.LayerNorm):
+    """Over the channels of (N, C, H, W)."""
+
+    def forward(self, x):
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class CNBlock(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.block = nn.Sequential(
+            nn.Conv2d(channels, channels, 7, padding=3, groups=channels),
+            nn.Identity(),  # torchvision's permutation, which its dense layers need
+            nn.LayerNorm(channels, eps=1e-6),
+            nn.Linear(channels, 4 * channels),
+            nn.GELU(),
+            nn.Linear(4 * channels, channels),
+        )
+        self.layer_scale = nn.Parameter(torch.empty(channels, 1, 1))
+
+    def forward(self, x):
+        new = self.block[2:](self.block[0](x).permute(0, 2, 3, 1))
+        return x + self.layer_scale * new.permute(0, 3, 1, 2)
+
+
+class ConvNeXtTiny(nn.Module):
+    def __init__(self, classes: int):
+        super().__init__()
+        members: list[nn.Module] = []
+        inputs = 3
+        for channels, depth in ((96, 3), (192, 3), (384, 9), (768, 3)):
+            norm = LayerNorm2d(inputs if members else channels, eps=1e-6)
+            size = 2 if members else 4
+            down = nn.Conv2d(inputs, channels, size, size)
+            members.append(nn.Sequential(*((norm, down) if members else (down, norm))))
+            members.append(nn.Sequential(*(CNBlock(channels) for _ in range(depth))))
+            inputs = channels
+        self.features = nn.Sequential(*members)
+        self.classifier = nn.Sequential(
+            LayerNorm2d(inputs, eps=1e-6), nn.Flatten(), nn.Linear(inputs, classes)
+        )
+
+    def penultimate(self, x):
+        return self.classifier[:2](self.features(x).mean((2, 3), keepdim=True))
+
+    def forward(self, x):
+        return self.classifier[2](self.penultimate(x))
+
+
 _BUILDERS = {
     "alexnet": alexnet,
+    "convnext_tiny": ConvNeXtTiny,
     "densenet121": DenseNet121,
-    "resnet18": ResNet18,
+    "resnet18": lambda classes: ResNet(classes, BasicBlock, 1, (2, 2, 2, 2)),
+    "resnet50": lambda classes: ResNet(classes, Bottleneck, 4, (3, 4, 6, 3)),
     "vgg16": lambda classes: vgg(classes, (2, 2, 3, 3, 3)),
     "vgg19": lambda classes: vgg(classes, (2, 2, 4, 4, 4)),
 }
@@ -176,8 +255,8 @@ def empty(name: str, classes: int = 1000) -> nn.Module:
 def original(name: str, classes: int = 15, seed: int = 0) -> nn.Module:
     """The network in evaluation mode, with weights that keep activations near 1.
 
-    Kernels are uniform with He's variance; batch normalisation has scales, shifts and running
-    statistics that differ from channel to channel, as after training.
+    Kernels are uniform with He's variance; normalisation has scales, shifts and running
+    statistics that differ from channel to channel, as after training, and layer scales do.
     """
     network = empty(name, classes).to_empty(device="cpu").eval()
     generator = torch.Generator().manual_seed(seed)
@@ -193,6 +272,11 @@ def original(name: str, classes: int = 15, seed: int = 0) -> nn.Module:
                 uniform(module.running_mean, -0.3, 0.3)
                 uniform(module.running_var, 0.6, 1.8)
                 module.num_batches_tracked.fill_(7)
+            elif isinstance(module, nn.LayerNorm):
+                uniform(module.weight, 0.5, 1.1)
+                uniform(module.bias, -0.2, 0.2)
+            elif isinstance(module, CNBlock):
+                uniform(module.layer_scale, 0.1, 0.9)
             elif isinstance(module, nn.Conv2d | nn.Linear):
                 bound = math.sqrt(6 / module.weight[0].numel())
                 uniform(module.weight, -bound, bound)

@@ -29,12 +29,14 @@ if importlib.util.find_spec("keras_cv") is None:  # .ci/run has an environment w
 SLOW = pytest.mark.slow
 TOO_SLOW = ("alexnet", "resnet18", "densenet121", "vgg16", "vgg19")
 TOO_SLOW += ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+TOO_SLOW += ("convnext_tiny", "resnet50")
 COUNTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 
 # Weight layers as the names and the report count them; ResNets leave out their skips' 1×1
 WEIGHT_LAYERS = {
     "alexnet": 8,
     "alexnet_custom": 8,
+    "convnext_tiny": 59,
     "densenet121": 121,
     "densenet_custom": 9,
     "efficientnet_lite0": 50,
@@ -44,6 +46,7 @@ WEIGHT_LAYERS = {
     "kerascv_resnet18": 18,
     "kerascv_resnet50": 50,
     "resnet18": 18,
+    "resnet50": 50,
     "resnet_custom": 6,
     "vgg16": 16,
     "vgg19": 19,
@@ -51,6 +54,7 @@ WEIGHT_LAYERS = {
 FEATURES = {
     "alexnet": 4096,
     "alexnet_custom": 4096,
+    "convnext_tiny": 768,
     "densenet121": 1024,
     "densenet_custom": 176,
     "efficientnet_lite0": 1280,
@@ -60,6 +64,7 @@ FEATURES = {
     "kerascv_resnet18": 512,
     "kerascv_resnet50": 2048,
     "resnet18": 512,
+    "resnet50": 2048,
     "resnet_custom": 256,
     "vgg16": 4096,
     "vgg19": 4096,
