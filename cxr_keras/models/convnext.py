@@ -42,6 +42,7 @@ def _torch_names() -> dict[str, str]:
     pretrained=Pretrained(
         file="convnext_tiny-983f1562.pth", layers=_torch_names(), head="classifier.2"
     ),
+    recipe="modern",
 )
 def convnext_tiny(x: keras.KerasTensor) -> keras.KerasTensor:
     """ConvNeXt-Tiny as torchvision has it, without its dropping of whole blocks in training.

@@ -59,6 +59,7 @@ def resnet18(x: keras.KerasTensor) -> keras.KerasTensor:
     pretrained=Pretrained(
         file="resnet50-0676ba61.pth", layers=_torch_names(_DEPTHS50, bottleneck=True), head="fc"
     ),
+    recipe="modern",
 )
 def resnet50(x: keras.KerasTensor) -> keras.KerasTensor:
     """ResNet50 as torchvision has it: a stem and four stages of 3, 4, 6 and 3 bottlenecks.
