@@ -43,7 +43,8 @@ class RadiographLoader(keras.utils.PyDataset):
         smoothing: float = 0.0,
         **options: Any,
     ):
-        super().__init__(**options)
+        # No thread of its own: what torch computes there would fight with training for the cores
+        super().__init__(**({"workers": 0} | options))
         self.split, self.batch_size, self.seed = split, batch_size, seed
         self.augmenter = augmenter if augmenter and augmenter.changes else None
         self.smoothing = smoothing
