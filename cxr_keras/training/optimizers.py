@@ -29,7 +29,8 @@ from cxr_keras.models.torch_kernels import kernels_enabled
 from cxr_keras.training.options import OPTIMIZERS, SGD_MOMENTUM
 from cxr_keras.utils.console import notice
 
-_NO_DECAY = ["^bias$", "^gamma$", "^beta$"]  # names of variables: biases and normalisation's scales
+# Names of biases and of normalisation's scales and shifts; TensorFlow's end in ":0"
+_NO_DECAY = [r"(^|/)(bias|gamma|beta)(:\d+)?$"]
 
 
 def make_optimizer(
@@ -121,7 +122,7 @@ def adam(
             return _FusedAdam(multipliers or {}, learning_rate=learning_rate, **options)
         notice("This PyTorch has no fused Adam: training uses Keras's own, which is slower.")
     if multipliers:
-        return _ScaledAdam(multipliers, learning_rate=learning_rate, **options)
+        return _ScaledAdam(multipliers, learning_rate=learning_rate, name="adam", **options)
     return keras.optimizers.Adam(learning_rate=learning_rate, **options)
 
 
@@ -130,7 +131,7 @@ def sgd(
 ) -> keras.optimizers.Optimizer:
     """`keras.optimizers.SGD`; arguments as for `adam`."""
     if multipliers:
-        return _ScaledSGD(multipliers, learning_rate=learning_rate, **options)
+        return _ScaledSGD(multipliers, learning_rate=learning_rate, name="sgd", **options)
     return keras.optimizers.SGD(learning_rate=learning_rate, **options)
 
 
@@ -244,7 +245,10 @@ class _FusedAdam(keras.optimizers.Adam):
 
 
 class _Scaled:
-    """A Keras optimizer on any backend whose variables have factors of the learning rate."""
+    """A Keras optimizer on any backend whose variables have factors of the learning rate.
+
+    It needs a name: TensorFlow takes none with the underscore of the class.
+    """
 
     def __init__(self, multipliers: Mapping[str, float], **options: Any):
         super().__init__(**options)
@@ -253,27 +257,31 @@ class _Scaled:
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """One variable's step."""
-        if factor := self._factor(variable):
+        factor = self._factor(variable)
+        if factor is not None:
             super().update_step(gradient, variable, learning_rate * factor)  # type: ignore[misc]
-
-    def _factor(self: Any, variable: Any) -> Any:
-        """Of the rate: a number, or what a backend that compiles its steps works out in them."""
-        factor = self._multipliers.get(variable.path, 1.0)
-        if not factor or not self.wait or variable.path not in self._multipliers:
-            return factor
-        return factor * keras.ops.cast(self._iterations >= self.wait, variable.dtype)
 
     def _apply_weight_decay(self: Any, variables: Any) -> None:
         if self.weight_decay is None:
             return
         for variable in variables:
-            if not self._use_weight_decay(variable):
-                continue
-            if factor := self._factor(variable):
+            factor = self._factor(variable)
+            if factor is not None and self._use_weight_decay(variable):
                 share = (
                     self.weight_decay * factor * keras.ops.cast(self.learning_rate, variable.dtype)
                 )
                 self.assign_sub(variable, variable * share)
+
+    def _factor(self: Any, variable: Any) -> Any:
+        """Of a variable of Keras's, or of the TensorFlow one within it, which has no path.
+
+        None for 0; while the variable may still wait, what the backend works out at every step.
+        """
+        path = self._trainable_variables[self._get_variable_index(variable)].path
+        factor = self._multipliers.get(path, 1.0)
+        if not factor or not self.wait or path not in self._multipliers:
+            return factor or None
+        return factor * keras.ops.cast(self._iterations >= self.wait, variable.dtype)
 
 
 class _ScaledAdam(_Scaled, keras.optimizers.Adam):
