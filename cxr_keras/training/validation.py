@@ -113,6 +113,8 @@ def averaged(model: keras.Model, batches: RadiographLoader) -> Iterator[None]:
     variables = changing_variables(model)
     own = snapshot(variables)
     model.optimizer.finalize_variable_values(model.trainable_variables)
+    copies = snapshot(variables)  # JAX would give the optimizer's own arrays away as it predicts
+    assign(variables, lambda place: copies[place])
     _count_statistics(model, batches)
     try:
         yield
