@@ -62,7 +62,8 @@ class Augmenter:
 
     def __init__(self, strength: str, *, flip: bool, mixup: float, seed: int):
         self.strength, self.flip, self.mixup, self.seed = STRENGTHS[strength], flip, mixup, seed
-        self._moves = flip or any((self.strength.rotation, self.strength.scale))
+        moves = (self.strength.rotation, self.strength.scale, self.strength.shift)
+        self._moves = flip or any(moves)
 
     @property
     def changes(self) -> bool:

@@ -43,13 +43,14 @@ class RadiographLoader(keras.utils.PyDataset):
         smoothing: float = 0.0,
         **options: Any,
     ):
-        # No thread of its own: what torch computes there would fight with training for the cores
-        super().__init__(**({"workers": 0} | options))
+        super().__init__(**options)
         self.split, self.batch_size, self.seed = split, batch_size, seed
         self.augmenter = augmenter if augmenter and augmenter.changes else None
         self.smoothing = smoothing
         self._chances = _chances(split.truth) if sampler == "balanced" else None
         self._on_gpu = _trains_on_gpu()
+        if self.augmenter and not self._on_gpu:
+            self.workers = 0  # a thread that augments would fight with training for the cores
         self.start_epoch(0)
 
     def __len__(self) -> int:

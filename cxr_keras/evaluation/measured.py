@@ -9,6 +9,7 @@ from typing import Any
 
 from cxr_keras.data import phantom, pixel_store
 from cxr_keras.data.labels import encode_cells
+from cxr_keras.data.options import EVERY_IMAGE
 from cxr_keras.data.preparation import (
     Prepared,
     PreparedSplit,
@@ -21,7 +22,7 @@ from cxr_keras.data.readers import nih
 from cxr_keras.data.readers.nih import FINDING_LABELS, IMAGE, PATIENT
 from cxr_keras.data.splits import TEST
 from cxr_keras.errors import DataError
-from cxr_keras.evaluation.options import EVERY_IMAGE, OWN_SPLITS
+from cxr_keras.evaluation.options import OWN_SPLITS
 from cxr_keras.framing import Framing
 from cxr_keras.runs import run_folder
 from cxr_keras.runs.card import Card

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-OWN_SPLITS = ("train", "val", "test", "all")  # of the data that a network was trained on
-EVERY_IMAGE = "all"
+from cxr_keras.data.options import EVERY_IMAGE
+
+OWN_SPLITS = ("train", "val", "test", EVERY_IMAGE)  # of the data that a network was trained on
 SPLIT_CHOICES = ("train", "val", "train_val", "test", EVERY_IMAGE)  # and of NIH's official lists

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import keras
 from keras import layers
 
@@ -111,3 +113,12 @@ def dense_relu(x: keras.KerasTensor, units: int, *, name: str) -> keras.KerasTen
     """A fully connected layer with ReLU."""
     x = layers.Dense(units, kernel_initializer=torch_uniform(), name=name)(x)
     return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def all_layers(model: keras.Model) -> Iterator[keras.Layer]:
+    """The layers of a network, those of networks within it too."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from all_layers(layer)
+        else:
+            yield layer

@@ -1,10 +1,11 @@
-"""The dropout of a network that is built."""
+"""The rate of a network's dropout."""
 
 from __future__ import annotations
 
 import keras
 
 from cxr_keras.errors import ModelError
+from cxr_keras.models.blocks import all_layers
 
 
 def set_dropout(model: keras.Model, rate: float | None) -> None:
@@ -15,7 +16,7 @@ def set_dropout(model: keras.Model, rate: float | None) -> None:
     """
     if rate is None:
         return
-    found = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    found = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.Dropout)]
     if not found:
         raise ModelError(f"{model.name} has no dropout layer. Leave --dropout out.")
     for layer in found:

@@ -23,6 +23,7 @@ from typing import Any
 import keras
 
 from cxr_keras.errors import CxrError
+from cxr_keras.models.blocks import all_layers
 
 SWITCH = "CXR_KERAS_KERNELS"
 
@@ -50,7 +51,7 @@ def native_kernels(model: keras.Model) -> Iterator[None]:
     """
     replaced = []
     if kernels_enabled():
-        for layer in _all_layers(model):
+        for layer in all_layers(model):
             call = None if "call" in vars(layer) else _kernel_for(layer)  # validation within fit
             if call is not None:
                 layer.call = partial(call, layer)
@@ -60,15 +61,6 @@ def native_kernels(model: keras.Model) -> Iterator[None]:
     finally:
         for layer in replaced:
             del layer.call
-
-
-def _all_layers(model: keras.Model) -> Iterator[Any]:
-    """The layers, those of networks within the network too."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _all_layers(layer)
-        else:
-            yield layer
 
 
 def _kernel_for(layer: Any) -> Callable[..., Any] | None:

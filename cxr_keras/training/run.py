@@ -117,6 +117,7 @@ def train(
     keras.utils.set_random_seed(config.seed)
     start = own_start(config, resume=resume) if isinstance(model, str) else None
     network = _build(config, start) if isinstance(model, str) else _as_given(model, config)
+    set_dropout(network, config.dropout)
     prepared = prepare(
         config.data,
         per_class=config.per_class,
@@ -211,7 +212,6 @@ def _build(config: TrainConfig, start: OwnStart | None) -> keras.Model:
     if start:
         start.put_into(network, LABELS)
     pretrained = weights != RANDOM
-    set_dropout(network, config.dropout)
     count = freeze(network, spec, pretrained=pretrained, fine_tune=config.fine_tune)
     origin = f"weights from {weights}" if pretrained else "random weights"
     notice(f"{config.model}: {origin}, {count}.")

@@ -9,18 +9,18 @@ from typing import Any
 
 import keras
 import numpy as np
-from scipy.special import expit
 
 from cxr_keras.data.labels import LABELS, NO_FINDING
 from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import PreparedSplit
 from cxr_keras.errors import CxrError
 from cxr_keras.inference.forward import forward_split
-from cxr_keras.metrics import per_label
+from cxr_keras.metrics.weighted import auroc_and_ap, rank_images
+from cxr_keras.models.blocks import all_layers
 from cxr_keras.training.checkpoint import Recorder, assign, changing_variables, snapshot
 from cxr_keras.training.epoch_metrics import EpochMetrics
 
-EXACT = {"val_auroc": "auroc", "val_ap": "ap"}  # in the logs → in `per_label`
+EXACT = ("val_auroc", "val_ap")  # in the order of `weighted.auroc_and_ap`
 _COUNTED_ANEW = 32  # batches from which an averaged network's batch statistics are counted
 
 
@@ -79,10 +79,15 @@ def macro_averages(truth: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     """
     if not np.isfinite(logits).all():
         return dict.fromkeys(EXACT, float("nan"))
-    table = per_label.label_table(
-        truth, expit(logits.astype("float64")), labels=LABELS, normal=NO_FINDING
-    )
-    return {name: per_label.average(table, measure) for name, measure in EXACT.items()}
+    once, image = np.array([[0.0], [1.0]]), np.ones(len(truth), dtype=int)  # each image by itself
+    found = [
+        auroc_and_ap(rank_images(truth[:, i] > 0, logits[:, i], image), once)[:, 0]
+        for i, label in enumerate(LABELS)
+        if label != NO_FINDING
+    ]
+    defined = np.array([pair for pair in found if not np.isnan(pair).any()])
+    means = defined.mean(axis=0) if len(defined) else (float("nan"),) * len(EXACT)
+    return dict(zip(EXACT, map(float, means), strict=True))
 
 
 def check_monitor(monitor: str, truth: np.ndarray) -> None:
@@ -126,7 +131,7 @@ def _count_statistics(model: keras.Model, batches: RadiographLoader) -> None:
     """Give each layer of batch normalisation the mean statistics of some training batches."""
     counted = [
         layer
-        for layer in model.layers
+        for layer in all_layers(model)
         if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
     ]
     momenta = [layer.momentum for layer in counted]

@@ -1,12 +1,8 @@
 """Every optimizer takes the same steps on every backend, with decay and factors of the rate."""
 
-import importlib.util
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+from helpers.backends import run_on
 
 SCRIPT = """
 import sys
@@ -42,18 +38,8 @@ np.savez(sys.argv[1], **found)
 
 
 def steps_of(backend, folder):
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed here; .ci/run installs it for this test")
     file = folder / f"{backend}.npz"
-    result = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(file)],
-        env=os.environ | {"KERAS_BACKEND": backend},
-        capture_output=True,
-        text=True,
-        timeout=170,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
+    run_on(backend, SCRIPT, file)
     return np.load(file)
 
 

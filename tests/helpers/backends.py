@@ -19,14 +19,12 @@ np.save(sys.argv[3], model.predict(np.load(sys.argv[2]), verbose=0))
 """
 
 
-def run_bare(model_file, pixels, backend, folder):
-    """The probabilities of `pixels` from a process that knows Keras only."""
+def run_on(backend, code, *arguments):
+    """Run Python code in a process of its own on `backend`; skip where that is not installed."""
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed here; .ci/run installs it for this test")
-    np.save(folder / "pixels.npy", pixels)
-    files = [str(model_file), str(folder / "pixels.npy"), str(folder / "out.npy")]
     result = subprocess.run(
-        [sys.executable, "-c", BARE, *files, backend],
+        [sys.executable, "-c", code, *map(str, arguments)],
         env=os.environ | {"KERAS_BACKEND": backend},
         capture_output=True,
         text=True,
@@ -34,4 +32,10 @@ def run_bare(model_file, pixels, backend, folder):
         check=False,
     )
     assert result.returncode == 0, result.stderr
+
+
+def run_bare(model_file, pixels, backend, folder):
+    """The probabilities of `pixels` from a process that knows Keras only."""
+    np.save(folder / "pixels.npy", pixels)
+    run_on(backend, BARE, model_file, folder / "pixels.npy", folder / "out.npy", backend)
     return np.load(folder / "out.npy")

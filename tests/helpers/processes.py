@@ -12,6 +12,20 @@ import time
 
 SETPRIV = shutil.which("setpriv")
 
+# The fixture `tiny_model`, for the code of a process of its own
+TINY_NETWORK = """
+import keras
+from cxr_keras import train, register_model
+
+@register_model(source="the tests")
+def tiny_test_net(x):
+    x = keras.layers.Conv2D(6, 7, strides=8, name="conv1")(x)
+    x = keras.layers.BatchNormalization(name="conv1_bn")(x)
+    x = keras.layers.ReLU(name="conv1_relu")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.layers.Dropout(0.2, name="dropout")(x)
+"""
+
 
 def in_process(code: str, *args: object) -> subprocess.Popen[str]:
     """Python code in a process of its own, which can be killed or confined."""

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 from helpers.model_files import read_member, replace_card
+from helpers.processes import TINY_NETWORK
 from helpers.refusals import refusal
 
 from cxr_keras import build_model, calibrate, ensemble, evaluate, load_model, train
@@ -233,18 +234,10 @@ def test_the_file_of_the_run_that_is_replaced(copy, phantoms, tiny_model, tmp_pa
     assert len(read_member(copy, "trained_on.txt").split("salt ")) == 3  # its own and the old one's
 
 
-SCRIPT = """
+SCRIPT = (
+    TINY_NETWORK
+    + """
 import os, signal, sys
-import keras
-from cxr_keras import train, register_model
-
-@register_model(source="the tests")
-def tiny_test_net(x):
-    x = keras.layers.Conv2D(6, 7, strides=8, name="conv1")(x)
-    x = keras.layers.BatchNormalization(name="conv1_bn")(x)
-    x = keras.layers.ReLU(name="conv1_relu")(x)
-    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.layers.Dropout(0.2, name="dropout")(x)
 
 class Die(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
@@ -254,6 +247,7 @@ class Die(keras.callbacks.Callback):
 train("tiny_test_net", {data!r}, weights={weights!r}, epochs=4, lr=0.01, folder={folder!r},
       name="r", checkpoint_every=1, resume="resume" in sys.argv, callbacks=[Die()])
 """
+)
 
 
 @pytest.mark.slow

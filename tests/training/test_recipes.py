@@ -2,16 +2,12 @@
 
 import dataclasses
 import json
-import shutil
-import signal
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.processes import wait_until
+from helpers.processes import in_process, wait_until
 
 from cxr_keras import load_model, train
 from cxr_keras.data.loader import RadiographLoader
@@ -98,6 +94,8 @@ def test_layer_decay_and_dropout_need_something_to_work_on(phantoms, tmp_path):
     built = keras.Model(pixels, outputs, name="built")
     with pytest.raises(CxrError, match="built names no blocks"):
         train(built, phantoms, epochs=1, layer_decay=0.5, folder=tmp_path)
+    with pytest.raises(CxrError, match="has no dropout layer"):
+        train(built, phantoms, epochs=1, dropout=0.5, folder=tmp_path)
     with pytest.raises(CxrError, match="has no dropout layer"):
         train("resnet_custom", phantoms, epochs=1, dropout=0.5, folder=tmp_path)
 
@@ -201,13 +199,12 @@ def test_a_killed_run_goes_on_as_if_never_stopped_with_every_piece_on(schedule, 
         "**json.loads(sys.argv[3]))"
     )
     folder = tmp_path / "killed"
-    command = [sys.executable, "-c", code, str(phantoms), str(folder), json.dumps(options)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    process = in_process(code, phantoms, folder, json.dumps(options))
     try:
         wait_until((folder / "r" / "checkpoint.npz").exists, process)
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.communicate()
     assert len(pd.read_csv(folder / "r" / "history.csv")) < options["epochs"]
     again = train("efficientnet_lite0", phantoms, folder=folder, name="r", resume=True, **options)
     columns = [name for name in whole.history if name != "seconds"]
@@ -217,4 +214,3 @@ def test_a_killed_run_goes_on_as_if_never_stopped_with_every_piece_on(schedule, 
     )
     for one, other in pairs:
         np.testing.assert_array_equal(one, other)
-    shutil.rmtree(folder)

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.processes import wait_until
+from helpers.processes import TINY_NETWORK, wait_until
 from helpers.shared import shared
 
 from cxr_keras import load_model, train
@@ -103,23 +103,16 @@ def test_overwrite_deletes_run_folders_only(phantoms, tiny_model, tmp_path):
     assert (tmp_path / "mine" / "notes.txt").exists()
 
 
-SCRIPT = """
+SCRIPT = (
+    TINY_NETWORK
+    + """
 import logging, sys
-import keras
-from cxr_keras import train, register_model
-
-@register_model(source="the tests")
-def tiny_test_net(x):
-    x = keras.layers.Conv2D(6, 7, strides=8, name="conv1")(x)
-    x = keras.layers.BatchNormalization(name="conv1_bn")(x)
-    x = keras.layers.ReLU(name="conv1_relu")(x)
-    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.layers.Dropout(0.2, name="dropout")(x)
 
 logging.basicConfig(level=logging.INFO)
 train("tiny_test_net", {data!r}, epochs=12, lr=0.002, folder={folder!r}, checkpoint_every=1,
       resume="resume" in sys.argv)
 """
+)
 
 
 def script(data, folder):
