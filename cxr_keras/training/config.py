@@ -63,7 +63,8 @@ class TrainConfig:
         layer_decay: factor of the rate from each block to the one before it; 1 for none.
         head_epochs: epochs at the beginning in which the head trains alone.
         ema: momentum of the average of the weights over the steps, which is what is measured and
-            kept; 0 for none. Its batch normalisation statistics are counted anew.
+            kept; 0 for none. The momentum grows to that over the first steps. The average's batch
+            normalisation statistics are counted anew.
         dropout: rate of the network's dropout layers; None for the network's own.
         augment: "none", "light" or "strong", see `cxr_keras.data.augmentation.STRENGTHS`.
         flip: mirror every other image in training.

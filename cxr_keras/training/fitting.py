@@ -92,6 +92,7 @@ def _optimizer(part: TrainedPart, config: TrainConfig) -> keras.optimizers.Optim
         clip_norm=config.clip_norm or None,
         accumulate=config.accumulate,
         ema=config.ema or None,
+        ema_warmup=True,
         multipliers=body_rates(part.logits, config),
         wait=config.head_epochs * len(part.batches),
     )

@@ -41,6 +41,7 @@ def make_optimizer(
     clip_norm: float | None = None,
     accumulate: int = 1,
     ema: float | None = None,
+    ema_warmup: bool = False,
     momentum: float = SGD_MOMENTUM,
     nesterov: bool = False,
     multipliers: Mapping[str, float] | None = None,
@@ -57,6 +58,9 @@ def make_optimizer(
         accumulate: batches whose mean gradient makes one step.
         ema: momentum of an average of the weights, which Keras's `fit` puts in their place at its
             end; None for none.
+        ema_warmup: average over few steps at first: the momentum is (1 + n) / (10 + n) after n
+            batches, until that is more than `ema`. Without it a training of fewer steps than
+            1 / (1 - ema) would end with an average that is still its first weights.
         momentum: of SGD.
         nesterov: whether SGD's momentum looks ahead.
         multipliers: path of a variable → factor of its learning rate, and with it of its decay; 1
@@ -92,7 +96,7 @@ def make_optimizer(
         "gradient_accumulation_steps": accumulate if accumulate > 1 else None,
     }
     if ema is not None:
-        options |= {"use_ema": True, "ema_momentum": ema}
+        options |= {"use_ema": True, "ema_momentum": ema, "ema_warmup": ema_warmup}
     if name == "sgd":
         optimizer = sgd(learning_rate, multipliers, momentum=momentum, nesterov=nesterov, **options)
     else:
@@ -103,13 +107,18 @@ def make_optimizer(
 
 
 def adam(
-    learning_rate: Any, multipliers: Mapping[str, float] | None = None, **options: Any
+    learning_rate: Any,
+    multipliers: Mapping[str, float] | None = None,
+    *,
+    ema_warmup: bool = False,
+    **options: Any,
 ) -> keras.optimizers.Optimizer:
     """`keras.optimizers.Adam`, computed by torch's fused kernel where there is one.
 
     Args:
         learning_rate: step size, or a Keras schedule.
         multipliers: see `make_optimizer`.
+        ema_warmup: see there.
         **options: as for `keras.optimizers.Adam`; with `weight_decay` it is Keras's AdamW.
 
     Returns:
@@ -119,19 +128,27 @@ def adam(
         import torch
 
         if hasattr(torch, "_fused_adamw_"):
-            return _FusedAdam(multipliers or {}, learning_rate=learning_rate, **options)
+            return _FusedAdam(multipliers or {}, ema_warmup, learning_rate=learning_rate, **options)
         notice("This PyTorch has no fused Adam: training uses Keras's own, which is slower.")
-    if multipliers:
-        return _ScaledAdam(multipliers, learning_rate=learning_rate, name="adam", **options)
+    if multipliers or ema_warmup:
+        return _ScaledAdam(
+            multipliers or {}, ema_warmup, learning_rate=learning_rate, name="adam", **options
+        )
     return keras.optimizers.Adam(learning_rate=learning_rate, **options)
 
 
 def sgd(
-    learning_rate: Any, multipliers: Mapping[str, float] | None = None, **options: Any
+    learning_rate: Any,
+    multipliers: Mapping[str, float] | None = None,
+    *,
+    ema_warmup: bool = False,
+    **options: Any,
 ) -> keras.optimizers.Optimizer:
     """`keras.optimizers.SGD`; arguments as for `adam`."""
-    if multipliers:
-        return _ScaledSGD(multipliers, learning_rate=learning_rate, name="sgd", **options)
+    if multipliers or ema_warmup:
+        return _ScaledSGD(
+            multipliers or {}, ema_warmup, learning_rate=learning_rate, name="sgd", **options
+        )
     return keras.optimizers.SGD(learning_rate=learning_rate, **options)
 
 
@@ -143,9 +160,9 @@ class _FusedAdam(keras.optimizers.Adam):
     takes the learning rate as the tensor that Keras keeps.
     """
 
-    def __init__(self, multipliers: Mapping[str, float], **options: Any):
+    def __init__(self, multipliers: Mapping[str, float], ema_warmup: bool, **options: Any):
         super().__init__(**options)
-        self._multipliers = dict(multipliers)
+        self._multipliers, self._ema_warmup = dict(multipliers), ema_warmup
         self.wait = 0
         self._applied: int | None = None
         self._step: Any = None  # float32 (), on the variables' device
@@ -238,7 +255,10 @@ class _FusedAdam(keras.optimizers.Adam):
         """Keras's average of the weights, in place; one of equal numbers is that number."""
         import torch
 
-        weight = 1.0 if self._number == 1 else 1.0 - self.ema_momentum
+        momentum, done = self.ema_momentum, (self._applied or 1) - 1
+        if self._ema_warmup:
+            momentum = min(momentum, (1 + done) / (10 + done))
+        weight = 1.0 if self._number == 1 else 1.0 - momentum
         averages = [average.value for average in self._model_variables_moving_average]
         with torch.no_grad():
             torch._foreach_lerp_(averages, [v.value for v in trainable_variables], weight)
@@ -250,9 +270,9 @@ class _Scaled:
     It needs a name: TensorFlow takes none with the underscore of the class.
     """
 
-    def __init__(self, multipliers: Mapping[str, float], **options: Any):
+    def __init__(self, multipliers: Mapping[str, float], ema_warmup: bool, **options: Any):
         super().__init__(**options)
-        self._multipliers = dict(multipliers)
+        self._multipliers, self._ema_warmup = dict(multipliers), ema_warmup
         self.wait = 0
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -271,6 +291,17 @@ class _Scaled:
                     self.weight_decay * factor * keras.ops.cast(self.learning_rate, variable.dtype)
                 )
                 self.assign_sub(variable, variable * share)
+
+    def _update_model_variables_moving_average(self: Any, trainable_variables: Any) -> None:
+        """Keras's own, with a momentum that grows to its own."""
+        momentum = self.ema_momentum
+        if self._ema_warmup:
+            done = keras.ops.cast(self._iterations, "float32")
+            self.ema_momentum = keras.ops.minimum(momentum, (1 + done) / (10 + done))
+        try:
+            super()._update_model_variables_moving_average(trainable_variables)  # type: ignore[misc]
+        finally:
+            self.ema_momentum = momentum
 
     def _factor(self: Any, variable: Any) -> Any:
         """Of a variable of Keras's, or of the TensorFlow one within it, which has no path.

@@ -303,3 +303,19 @@ def test_the_body_waits_for_the_head(name, kernels, monkeypatch):
             not np.array_equal(a, b) for a, b in zip(before, values(variables), strict=True)
         )
         assert (body, head) == (batch >= 3, True)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+@pytest.mark.parametrize("kernels", ["on", "off"])
+def test_a_short_training_ends_with_an_average_of_its_last_weights(name, kernels, monkeypatch):
+    monkeypatch.setenv("CXR_KERAS_KERNELS", kernels)
+    weight = keras.Variable([0.0, 5.0], name="weight")
+    optimizer = make_optimizer(name, 0.1, ema=0.999, ema_warmup=True)
+    average = None
+    for done in range(40):
+        optimizer.apply([keras.ops.ones(2)], [weight])
+        momentum = min(0.999, (1 + done) / (10 + done)) if done else 0.0
+        now = values([weight])[0]
+        average = now if average is None else momentum * average + (1 - momentum) * now
+    optimizer.finalize_variable_values([weight])
+    np.testing.assert_allclose(values([weight])[0], average, rtol=1e-4)
