@@ -1,9 +1,9 @@
 """What torch's kernels compute in place of Keras's layers, on channels-last memory as it lies.
 
-Each function takes a layer and its inputs; `torch_kernels` chooses which. On CPUs torch computes
-the gradients of a depthwise convolution several times slower than the convolution itself: that of
-its input at stride 2, that of a kernel wider than 3×3, and both in bfloat16. `_Depthwise` has them
-done by convolutions that are fast.
+Each function takes a layer and its inputs; `torch_kernels` chooses which. In bfloat16 on CPUs
+torch is three to twenty times slower than need be in two gradients of a depthwise convolution:
+that of its input at stride 2, and that of a kernel wider than 3×3. `Depthwise` has them done by
+convolutions that are fast; in float32 torch's own are as fast.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ def depthwise_convolution(layer: Any, inputs: Any) -> Any:
     maps, pad = _padded(_channels_first(inputs), layer)
     kernel = keras.ops.convert_to_tensor(layer.kernel).permute(2, 3, 0, 1).contiguous()
     bias = keras.ops.convert_to_tensor(layer.bias) if layer.use_bias else None
-    if maps.device.type == "cpu" and set(layer.kernel_size) <= {3, 5, 7}:
-        maps = _Depthwise.apply(maps, kernel, bias, layer.strides, pad)
+    slow = maps.device.type == "cpu" and maps.dtype == torch.bfloat16
+    if slow and set(layer.kernel_size) <= {3, 5, 7}:
+        maps = Depthwise.apply(maps, kernel, bias, layer.strides, pad)
     else:
         maps = functional.conv2d(maps, kernel, bias, layer.strides, pad, groups=len(kernel))
     return _channels_last(maps)
@@ -92,8 +93,11 @@ def _padded(maps: Any, layer: Any) -> tuple[Any, tuple[int, int]]:
     return functional.pad(maps, sides), (0, 0)
 
 
-class _Depthwise(torch.autograd.Function):
+class Depthwise(torch.autograd.Function):
     """A depthwise convolution, with the gradients of torch's own up to rounding.
+
+    Its arguments: maps (N, C, H, W), a kernel (C, 1, 3 or more, 3 or more), a bias (C,) or None,
+    strides, and the zeros on either side of height and width.
 
     The input's gradient is the convolution, at stride 1, of the output's gradient, with zeros
     put between its places, with the mirrored kernel. A wide kernel's gradient is put together
@@ -104,12 +108,14 @@ class _Depthwise(torch.autograd.Function):
     def forward(
         ctx: Any, maps: Any, kernel: Any, bias: Any, strides: Any, pad: tuple[int, int]
     ) -> Any:
+        """Torch's own convolution."""
         ctx.save_for_backward(maps, kernel)
         ctx.strides, ctx.pad = strides, pad
         return functional.conv2d(maps, kernel, bias, strides, pad, groups=len(kernel))
 
     @staticmethod
     def backward(ctx: Any, gradient: Any) -> tuple[Any, ...]:
+        """The gradients of maps, kernel and bias."""
         maps, kernel = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         by_maps = by_kernel = by_bias = None

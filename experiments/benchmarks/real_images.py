@@ -86,10 +86,8 @@ def plain_rate(folder: Path, size: int, seconds: float) -> float:
     network = network.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
     loss_of = torch.nn.BCEWithLogitsLoss()
-    steps, begun = 0, time.perf_counter()
-    while steps < WARM_UP or time.perf_counter() - begun < seconds:
-        if steps == WARM_UP:
-            begun = time.perf_counter()
+
+    def step() -> None:
         chosen = torch.randint(len(images), (BATCH,))
         x = ((augmented(images[chosen]) - 127) / 128).expand(-1, 3, -1, -1)
         logits = network(x.contiguous(memory_format=torch.channels_last))
@@ -98,8 +96,14 @@ def plain_rate(folder: Path, size: int, seconds: float) -> float:
         loss.backward()
         optimizer.step()
         loss.item()  # a loop prints it
+
+    for _ in range(WARM_UP):
+        step()
+    steps, begun = 0, time.perf_counter()
+    while not steps or time.perf_counter() - begun < seconds:
+        step()
         steps += 1
-    return (steps - WARM_UP) * BATCH / (time.perf_counter() - begun)
+    return steps * BATCH / (time.perf_counter() - begun)
 
 
 def plain(folder: Path, size: int, seconds: float) -> float:

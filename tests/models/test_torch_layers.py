@@ -7,6 +7,7 @@ import torch
 from keras import layers
 
 from cxr_keras.models.torch_kernels import native_kernels
+from cxr_keras.models.torch_layers import Depthwise
 
 TIGHT, LOOSE = {"rtol": 1e-4, "atol": 1e-5}, {"rtol": 0.05, "atol": 0.05}
 DTYPES = [("float32", TIGHT), ("mixed_bfloat16", LOOSE)]
@@ -63,6 +64,24 @@ def test_depthwise_convolution(size, stride, padding, dtype, tolerance):
 
     for height, width in [(12, 13), (9, 8)]:
         assert_alike(layer_of, (2, height, width, 6), dtype, tolerance)
+
+
+@pytest.mark.parametrize(("size", "stride"), [((3, 3), 1), ((5, 5), 2), ((7, 3), 1), ((4, 7), 3)])
+def test_depthwise_gradients_are_torchs(size, stride):
+    """In float64, where they are exact; the layers use it in bfloat16, which is coarse."""
+    random = torch.Generator().manual_seed(0)
+    shapes = [(2, 3, 18, 17), (3, 1, *size), (3,)]
+    inputs = [
+        torch.randn(shape, dtype=torch.float64, generator=random, requires_grad=True)
+        for shape in shapes
+    ]
+    for pad in [(0, 0), (size[0] // 2, size[1] // 2)]:
+        expected = torch.nn.functional.conv2d(*inputs, stride, pad, groups=3)
+        found = Depthwise.apply(*inputs, (stride, stride), pad)
+        torch.testing.assert_close(found, expected)
+        weights = torch.randn(found.shape, dtype=torch.float64, generator=random)
+        theirs = torch.autograd.grad(expected, inputs, weights)
+        torch.testing.assert_close(torch.autograd.grad(found, inputs, weights), theirs)
 
 
 def test_a_depthwise_kernel_that_is_not_square():
