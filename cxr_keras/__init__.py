@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cxr_keras.models.registry import build_model, register_model
     from cxr_keras.runs.model_file import load_model
     from cxr_keras.training.run import train
+    from cxr_keras.training.tuning import tune
 
 __version__ = "0.1.0"
 
@@ -42,6 +43,7 @@ __all__ = [
     "predict",
     "register_model",
     "train",
+    "tune",
 ]
 
 # Public names whose modules import Keras: they are loaded on first use, so that
@@ -58,6 +60,7 @@ _LAZY = {
     "predict": "cxr_keras.inference.prediction",
     "register_model": "cxr_keras.models.registry",
     "train": "cxr_keras.training.run",
+    "tune": "cxr_keras.training.tuning",
 }
 
 

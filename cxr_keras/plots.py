@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,45 @@ def loss_figure(
     axes.legend(frameon=False)
     if note:
         figure.text(0.5, -0.02, note, ha="center", va="top", fontsize=7, wrap=True)
+    return figure
+
+
+def tuning_figure(
+    trials: pd.DataFrame, names: Sequence[str], measure: str, importance: Mapping[str, float]
+) -> Figure:
+    """A search: what each trial reached, over each setting, the most important one first.
+
+    Args:
+        trials: a row a trial that was done, the best first; columns `names` and `measure`.
+        names: the settings that were searched.
+        measure: what the trials are compared by.
+        importance: setting → its share of the differences; may be empty.
+    """
+    columns = min(4, len(names))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(1.2 + 2.3 * columns, 0.6 + 2.2 * rows))
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    for axes in grid.flat[len(names) :]:
+        axes.axis("off")
+    ordered = sorted(names, key=lambda name: -importance.get(name, 0.0))
+    for axes, name in zip(grid.flat, ordered, strict=False):
+        values = trials[name]
+        if not pd.api.types.is_float_dtype(values):
+            values = values.map({True: "yes", False: "no"}.get).fillna(values).astype(str)
+        axes.plot(values, trials[measure], "o", color="0.45", markersize=5)
+        axes.plot(values.iloc[:1], trials[measure].iloc[:1], "s", color="black", markersize=8)
+        share = f" ({importance[name]:.0%})" if name in importance else ""
+        axes.set_title(name.replace("_", " ") + share, fontsize=9)
+        axes.tick_params(labelsize=7)
+        axes.grid(color="0.9")
+        if name in ("lr", "weight_decay"):
+            axes.set_xscale("log")
+    figure.supylabel(measure, fontsize=9)
+    note = "square: the best trial"
+    if importance:
+        note += "; in brackets: share of the differences between trials (functional ANOVA)"
+    figure.text(0.5, 0.0, note, ha="center", va="top", fontsize=7)
+    figure.tight_layout()
     return figure
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from report.grid import PLANS, Plan, choose, shortened, with_weights
 from report.results import DATA, Report, read_report
-from report.runner import run_grid, write_json
+from runner import run_grid, write_json
 
 from cxr_keras import CxrError
 from cxr_keras.utils.console import notice, print_notices

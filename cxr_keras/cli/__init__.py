@@ -34,7 +34,7 @@ def main(debug: bool) -> None:
 
 for command in (
     *(data.cache, data.download, data.explore, data.phantom, data.prepare),
-    *(training.models, training.train),
+    *(training.models, training.train, training.tune),
     *(results.calibrate, results.compare, results.ensemble, results.evaluate, results.predict),
 ):
     main.add_command(command)

@@ -15,6 +15,22 @@ from cxr_keras.cli.options import (
 from cxr_keras.cli.recipe_options import recipe_options
 from cxr_keras.errors import CxrError
 from cxr_keras.training.config import TrainConfig
+from cxr_keras.training.options import TUNE_TRIALS
+
+weights_option = click.option(
+    "--weights",
+    metavar="NAME|FILE",
+    help="Weights to start from: imagenet, none (random), a torchvision .pth file, or a run folder "
+    "or .keras file of this network  "
+    "[default: imagenet where the network has them]",
+)
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=TrainConfig.seed,
+    show_default=True,
+    help="Decides the first weights, dropout and the batches.",
+)
 
 
 @click.command()
@@ -44,21 +60,9 @@ def models() -> None:
 @click.argument("model")
 @data_option
 @recipe_options
-@click.option(
-    "--weights",
-    metavar="NAME|FILE",
-    help="Weights to start from: imagenet, none (random), a torchvision .pth file, or a run folder "
-    "or .keras file of this network  "
-    "[default: imagenet where the network has them]",
-)
+@weights_option
 @sampling_options()
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=TrainConfig.seed,
-    show_default=True,
-    help="Decides the first weights, dropout and the batches.",
-)
+@seed_option
 @click.option(
     "--name",
     help="Name of the run folder  [default: MODEL-epEPOCHS-lrLR, and what else is not the default]",
@@ -118,3 +122,52 @@ def train(model: str, data: Path | None, **settings: Any) -> None:
     if run.evaluation.notice:
         click.echo(run.evaluation.notice)
     click.echo(f"Run folder: {run.folder}", err=True)
+
+
+@click.command()
+@click.argument("model")
+@data_option
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    default=TUNE_TRIALS,
+    show_default=True,
+    help="How many trainings to try, those of an interrupted search included.",
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Begin no trial after so many minutes, and end the one under way  [default: no limit]",
+)
+@recipe_options
+@weights_option
+@sampling_options()
+@seed_option
+@click.option("--name", help="Name of the folder  [default: MODEL-tune]")
+@output_dir_option
+@click.option("--overwrite", is_flag=True, help="Replace a search of the same name.")
+@click.option("--resume", is_flag=True, help="Go on with a search of the same name and settings.")
+def tune(model: str, data: Path | None, **settings: Any) -> None:
+    """Search the numbers of MODEL's recipe on the validation split.
+
+    Every setting that you give stays as you say; the learning rate, weight decay, layer-wise decay,
+    label smoothing, the average of the weights and augmentation are searched where you say
+    nothing. A trial that is behind is given up early. The test split is not touched. Needs the
+    extra tune: pip install "cxr-keras[tune]".
+
+    \b
+    Example:
+      cxr-keras tune resnet_custom --data data/nih --epochs 5 --trials 20 --minutes 60
+    """
+    from cxr_keras.cli.tables import frame_table
+    from cxr_keras.training.tuning import train_command
+    from cxr_keras.training.tuning import tune as run_search
+
+    found = run_search(model, data, **settings)
+    click.echo(frame_table(found.trials.head(10), left=2))
+    if found.importance:
+        shares = [f"{name} {share:.0%}" for name, share in found.importance.items()]
+        click.echo(f"\nWhat mattered, of the trials that were done: {', '.join(shares)}.")
+    if found.settings:
+        click.echo(f"\nTrain with the best ones:\n  {train_command(model, data, found.settings)}")
+    click.echo(f"Search: {found.folder}", err=True)

@@ -14,6 +14,7 @@ OPTIMIZERS = ("adam", "adamw", "sgd")
 SGD_MOMENTUM = 0.9
 SCHEDULES = ("constant", "cosine", "one-cycle", "plateau")
 MONITORS = ("val_loss", "val_auroc", "val_ap")
+TUNE_TRIALS = 20
 
 
 class Settings(TypedDict, total=False):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -16,31 +16,25 @@ import pandas as pd
 
 from cxr_keras import plots
 from cxr_keras.data.labels import LABELS, NO_FINDING
-from cxr_keras.data.preparation import Prepared, prepare
-from cxr_keras.data.splits import TEST, TRAIN, VAL, describe_sizes, shared_patients
-from cxr_keras.errors import ModelError
+from cxr_keras.data.preparation import Prepared
+from cxr_keras.data.splits import TEST, TRAIN, VAL
 from cxr_keras.evaluation.evaluation import Evaluation, frame_of, write_own_evaluation
 from cxr_keras.evaluation.predictions import columns_of
 from cxr_keras.inference.forward import forward_split
 from cxr_keras.metrics import per_label
 from cxr_keras.metrics.thresholds import choose_thresholds
-from cxr_keras.models.dropout import set_dropout
-from cxr_keras.models.freezing import count_trainable, freeze
-from cxr_keras.models.registry import RANDOM, build_model, get_spec
-from cxr_keras.models.user_built import framing_of, with_logits
 from cxr_keras.runs import model_file, run_folder
 from cxr_keras.runs.card import Card
 from cxr_keras.runs.opening import check_folder, check_same_data, training_folder
 from cxr_keras.runs.run_folder import clear_leftovers, run_info
+from cxr_keras.training.building import build_network, complete_config, prepare_images
 from cxr_keras.training.checkpoint import Recorder
-from cxr_keras.training.config import TrainConfig, configured
+from cxr_keras.training.config import TrainConfig
 from cxr_keras.training.determinism import check_deterministic, deterministic_torch
 from cxr_keras.training.feature_cache import TrainedPart, trained_part
 from cxr_keras.training.fitting import fit
-from cxr_keras.training.options import AUTO, Settings
+from cxr_keras.training.options import Settings
 from cxr_keras.training.own_start import OwnStart, listed, own_start
-from cxr_keras.training.precision import FLOAT, best_precision
-from cxr_keras.training.recipes import REPORT
 from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import write_table
@@ -109,26 +103,15 @@ def train(
         >>> run.history["epoch"].tolist()
         [1, 2]
     """
-    config = _configured(model, {"data": data, **settings})
+    config = complete_config(model, {"data": data, **settings})
     folder = config.run_folder
     check_deterministic(config.deterministic)
     check_folder(folder, config.settings(), overwrite=overwrite, resume=resume)
     begun = time.time()
     keras.utils.set_random_seed(config.seed)
     start = own_start(config, resume=resume) if isinstance(model, str) else None
-    network = _build(config, start) if isinstance(model, str) else _as_given(model, config)
-    set_dropout(network, config.dropout)
-    prepared = prepare(
-        config.data,
-        per_class=config.per_class,
-        split_method=config.split_method,
-        seed=config.data_seed,
-        size=config.size,
-        fit=config.fit,
-        val_share=config.val_share,
-        test_share=config.test_share,
-    )
-    _say_sizes(prepared)
+    network = build_network(model, config, start)
+    prepared = prepare_images(config)
     if start:
         start.say_seen(prepared)
     with (
@@ -173,63 +156,6 @@ def _train(
     return _finish(
         folder, network, part, config, recorder, info, start, seconds=seconds, begun=begun
     )
-
-
-def _configured(model: Any, settings: Mapping[str, Any]) -> TrainConfig:
-    """The configuration, with what only the network and this machine know filled in."""
-    spec = get_spec(model) if isinstance(model, str) else None
-    config = configured(
-        spec.name if spec else model.name, spec.recipe if spec else REPORT, settings
-    )
-    if config.precision == AUTO:  # a built model has its own
-        precision = best_precision() if spec else FLOAT
-        config = dataclasses.replace(config, precision=precision)
-    random = spec is None or (config.weights or spec.default_weights) == RANDOM
-    if random and settings.get("fine_tune") is None:  # the recipe's is of pretrained weights
-        config = dataclasses.replace(config, fine_tune=None)
-    if spec is None:  # its input says what it sees
-        framing = framing_of(model, size=settings.get("size"), fit=settings.get("fit"))
-        config = dataclasses.replace(config, size=framing.size, fit=framing.fit)
-    return config
-
-
-def _build(config: TrainConfig, start: OwnStart | None) -> keras.Model:
-    """The network with its weights, the right layers frozen; says how many parameters train."""
-    spec = get_spec(config.model)
-    weights = config.weights or spec.default_weights
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(config.precision)
-    try:
-        network = build_model(
-            config.model,
-            RANDOM if start else weights,
-            outputs=len(LABELS),
-            size=config.size,
-            fit=config.fit,
-        )
-    finally:
-        keras.config.set_dtype_policy(before)
-    if start:
-        start.put_into(network, LABELS)
-    pretrained = weights != RANDOM
-    count = freeze(network, spec, pretrained=pretrained, fine_tune=config.fine_tune)
-    origin = f"weights from {weights}" if pretrained else "random weights"
-    notice(f"{config.model}: {origin}, {count}.")
-    return network
-
-
-def _as_given(model: keras.Model, config: TrainConfig) -> keras.Model:
-    """A network that the user built, with a layer of logits."""
-    for name in ("weights", "fine_tune"):
-        if getattr(config, name) is not None:
-            raise ModelError(
-                f"{name} chooses the weights of a network that is built by its name; a built "
-                f"model has its own. Leave {name} out, or give a name in place of the model."
-            )
-    network = with_logits(model, len(LABELS))
-    images = f"images of {config.size} px, {config.fit}"
-    notice(f"{config.model}: a built model for {images}, {count_trainable(network)}.")
-    return network
 
 
 def _finish(
@@ -297,18 +223,6 @@ def _finish(
     for leftover in (recorder.checkpoint_file, folder / run_folder.STARTED_FROM):
         leftover.unlink(missing_ok=True)
     return Run(folder, history, evaluation, info)
-
-
-def _say_sizes(prepared: Prepared) -> None:
-    shared = shared_patients(prepared.manifest)
-    text = describe_sizes(prepared.manifest)
-    notice(f"{len(prepared.manifest):,} images, {prepared.split_method} split: {text}.")
-    if any(shared.values()):
-        pairs = ", ".join(f"{number} {pair}" for pair, number in shared.items())
-        notice(
-            f"This split shares patients ({pairs}), which flatters the result; "
-            "--split-method patient does not."
-        )
 
 
 def _averages(table: pd.DataFrame) -> dict[str, float | None]:

@@ -15,6 +15,19 @@ QUICK_PER_CLASS = 20  # all of the 256 phantoms, or nearly
 QUICK_PER_CLASS_LARGE = 4  # for the networks that take seconds an image
 LARGE = ("densenet121", "vgg16", "vgg19")
 
+# Seconds an image on 2 cores: training all layers, features once, an epoch behind a frozen part.
+_COST = {
+    "alexnet": (0.02, 0.005, 0.0015),
+    "alexnet_custom": (0.02, 0.0, 0.0),
+    "resnet18": (0.06, 0.017, 0.0002),
+    "resnet_custom": (0.017, 0.0, 0.0),
+    "densenet_custom": (0.023, 0.0, 0.0),
+    "densenet121": (0.4, 0.1, 0.0002),
+    "vgg16": (0.4, 0.12, 0.004),
+    "vgg19": (0.5, 0.15, 0.004),
+}
+_START_SECONDS = 8.0
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -50,7 +63,16 @@ class Plan:
     @property
     def title(self) -> str:
         """For people."""
-        return f"{self.model}, {self.epochs} epochs, learning rate {self.lr:g}"
+        return f"{self.table}: {self.model}, {self.epochs} epochs, learning rate {self.lr:g}"
+
+    @property
+    def cost(self) -> float:
+        """Seconds that the run takes on 2 cores, roughly: only the shares of the grid matter."""
+        whole, once, epoch = _COST.get(self.model, (0.02, 0.0, 0.0))
+        frozen = self.model in PRETRAINED and self.weights != "none"
+        images = 15 * self.per_class
+        image = once + self.epochs * epoch if frozen else self.epochs * whole
+        return _START_SECONDS + images * image
 
 
 _LENGTHS = {
@@ -115,26 +137,3 @@ def with_weights(plan: Plan, folder: Path) -> Plan:
             f"torchvision's own name ({plan.model}-….pth)."
         )
     return replace(plan, weights=str(found[0].resolve()))
-
-
-# Seconds an image on 2 cores: training all layers, features once, an epoch behind a frozen part.
-_COST = {
-    "alexnet": (0.02, 0.005, 0.0015),
-    "alexnet_custom": (0.02, 0.0, 0.0),
-    "resnet18": (0.06, 0.017, 0.0002),
-    "resnet_custom": (0.017, 0.0, 0.0),
-    "densenet_custom": (0.023, 0.0, 0.0),
-    "densenet121": (0.4, 0.1, 0.0002),
-    "vgg16": (0.4, 0.12, 0.004),
-    "vgg19": (0.5, 0.15, 0.004),
-}
-_START_SECONDS = 8.0
-
-
-def expected_cost(plan: Plan) -> float:
-    """Seconds that the run takes on 2 cores, roughly: only the shares of the grid matter."""
-    whole, once, epoch = _COST.get(plan.model, (0.02, 0.0, 0.0))
-    frozen = plan.model in PRETRAINED and plan.weights != "none"
-    images = 15 * plan.per_class
-    image = once + plan.epochs * epoch if frozen else plan.epochs * whole
-    return _START_SECONDS + images * image

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from runner import FAILED, RUN, read_json
 
 from cxr_keras import FINDINGS, LABELS, CxrError, assess
 from report.grid import PER_CLASS, PRETRAINED, Plan
 from report.paper import SIZES
-from report.runner import FAILED, RUN, read_json
 
 RESAMPLES = 1000
 DATA = "data/data.json"  # beside the run folders: what was found in the data folder

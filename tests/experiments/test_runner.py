@@ -7,9 +7,10 @@ import sys
 
 import pytest
 import reproduce
+import runner
 from helpers.experiments import EXPERIMENTS, script
 from helpers.processes import wait_until
-from report import grid, results, runner
+from report import grid, results
 
 from cxr_keras import CxrError
 

@@ -29,6 +29,7 @@ from cxr_keras import (
     predict,
     register_model,
     train,
+    tune,
 )
 
 
@@ -96,3 +97,9 @@ def outputs(run: Path) -> tuple[str, ...]:
     except CxrError as error:
         print(f"cxr-keras {__version__}: {error}", model.output_shape)
     return FINDINGS
+
+
+def search(data: Path) -> dict[str, object]:
+    found = tune("resnet18", data, trials=np.int64(3), minutes=10, lr=1e-3, name="s", resume=True)
+    print(found.trials, found.importance, found.folder / "best.json")
+    return found.settings

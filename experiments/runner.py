@@ -1,4 +1,4 @@
-"""How the grid is run: each run in a process of its own, resumable.
+"""How many runs are made: each in a process of its own, resumable.
 
 A network that takes all memory, or crashes in native code, ends its own process and not the grid.
 """
@@ -13,22 +13,51 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cxr_keras import CxrError
 from cxr_keras.utils.console import duration, notice, print_notices
 from cxr_keras.utils.files import write_text
 from cxr_keras.utils.memory import keep_freed_memory
-from report.grid import Plan, expected_cost
 
 RUN, MODEL = "run.json", "model.keras"  # in a run folder
 FAILED = "failed.json"  # run → why, beside the run folders
 
-Trainer = Callable[[Plan, Path, Path], None]
+
+class Job(Protocol):
+    """One run."""
+
+    @property
+    def name(self) -> str:
+        """Of the run folder."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """The network."""
+        ...
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `cxr_keras.train` is given."""
+        ...
+
+    @property
+    def cost(self) -> float:
+        """Seconds that it takes on 2 cores, roughly: only the shares of the whole matter."""
+        ...
+
+
+Trainer = Callable[[Job, Path, Path], None]
 
 
 def run_grid(
-    plans: Sequence[Plan],
+    plans: Sequence[Job],
     data: Path,
     folder: Path,
     *,
@@ -52,7 +81,7 @@ def run_grid(
     here = {plan.name for plan in plans}
     clock = _Clock(plans)
     for number, plan in enumerate(plans, 1):
-        notice(f"{clock.bar(number - 1)}\n[{number}/{len(plans)}] {plan.table}: {plan.title}")
+        notice(f"{clock.bar(number - 1)}\n[{number}/{len(plans)}] {plan.title}")
         begun, seconds = time.monotonic(), None
         try:
             if is_done(plan, data, folder):
@@ -72,7 +101,7 @@ def run_grid(
     return {name: why for name, why in failed.items() if name in here}
 
 
-def is_done(plan: Plan, data: Path, folder: Path) -> bool:
+def is_done(plan: Job, data: Path, folder: Path) -> bool:
     """Whether the run is finished with these very settings.
 
     Raises:
@@ -82,7 +111,8 @@ def is_done(plan: Plan, data: Path, folder: Path) -> bool:
     if not info:
         return False
     wanted = {"model": plan.model, "data": str(data)} | plan.settings
-    wanted["split"] = wanted.pop("split_method")  # its name in run.json
+    if "split_method" in wanted:
+        wanted["split"] = wanted.pop("split_method")  # its name in run.json
     old = info.get("settings", {})
     changed = [f"{k} {old.get(k)!r} → {v!r}" for k, v in wanted.items() if old.get(k) != v]
     if changed:
@@ -103,7 +133,7 @@ def write_json(file: Path, content: dict[str, Any]) -> None:
     write_text(file, json.dumps(content, indent=1) + "\n")
 
 
-def train_apart(plan: Plan, data: Path, folder: Path) -> None:
+def train_apart(plan: Job, data: Path, folder: Path) -> None:
     """Train one plan in a process of its own, resuming what is there.
 
     Raises:
@@ -129,7 +159,7 @@ def train_apart(plan: Plan, data: Path, folder: Path) -> None:
         raise CxrError(error)
 
 
-def _train(answer: Any, plan: Plan, data: str, folder: str) -> None:
+def _train(answer: Any, plan: Job, data: str, folder: str) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     print_notices()
     keep_freed_memory()
@@ -160,15 +190,15 @@ class _Clock:
 
     WIDTH = 24
 
-    def __init__(self, plans: Sequence[Plan]):
+    def __init__(self, plans: Sequence[Job]):
         self.runs = len(plans)
-        self.left = sum(map(expected_cost, plans))
+        self.left = sum(plan.cost for plan in plans)
         self.passed_cost = self.timed_cost = self.seconds = 0.0
         self.total = self.left
 
-    def passed(self, plan: Plan, seconds: float | None) -> None:
+    def passed(self, plan: Job, seconds: float | None) -> None:
         """One run is over; `seconds` is None where it was skipped or failed."""
-        cost = expected_cost(plan)
+        cost = plan.cost
         self.passed_cost += cost
         self.left -= cost
         if seconds is not None:

@@ -1,0 +1,86 @@
+"""What each piece of the modern recipe gives, measured on real radiographs.
+
+python experiments/ablation.py --data ../shared/nih-128 [--runs ablation] [--only removed,tried]
+
+Trains EfficientNet-Lite0 by the report's recipe, then with each piece of the modern recipe added
+to those before it, then by the whole recipe without each piece, and with some more. One seed, one
+split by patient, 128 px, few epochs: a sweep, about three hours on 2 cores. Runs that are done are
+skipped, an interrupted one resumes. Writes ablation.csv, .md and .png into experiments/recipes/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from recipes.pieces import Step, steps
+from recipes.summary import markdown_of, table_of, write
+from runner import run_grid
+
+from cxr_keras import CxrError
+from cxr_keras.utils.console import print_notices
+
+HERE = Path(__file__).parent / "recipes"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what is not done and write the table; 1 if a run failed."""
+    options = _parser().parse_args(arguments)
+    print_notices()
+    try:
+        every = steps()
+        chosen = chosen_of(every, options.only)
+        failed = {}
+        if not options.table_only:
+            data = options.data.expanduser().resolve()
+            failed = run_grid(chosen, data, options.runs, keep_models=False)
+        table = table_of(every, options.runs)
+    except CxrError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted. The same command goes on from here.", file=sys.stderr)
+        return 130
+    options.out.mkdir(parents=True, exist_ok=True)
+    write(table, options.out)
+    print(markdown_of(table), end="")
+    for name, why in failed.items():
+        print(f"failed: {name}: {why}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def chosen_of(every: list[Step], only: str | None) -> list[Step]:
+    """The steps whose run folders' names begin with one of the names between commas.
+
+    Raises:
+        CxrError: a name begins none.
+    """
+    if not only:
+        return every
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    for name in names:
+        if not any(step.name.startswith(name) for step in every):
+            known = ", ".join(step.name for step in every)
+            raise CxrError(f"There is no run {name!r}. Choose from: {known}.")
+    return [step for step in every if any(step.name.startswith(name) for name in names)]
+
+
+def _parser() -> argparse.ArgumentParser:
+    first, *rest = (__doc__ or "").split("\n\n")
+    parser = argparse.ArgumentParser(
+        description=first,
+        epilog="\n\n".join(rest),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="a folder in NIH's layout")
+    add("--runs", type=Path, default=Path("ablation"), help="where the run folders go")
+    add("--out", type=Path, default=HERE, help="where table and figure go")
+    add("--only", metavar="NAMES", help="beginnings of run names, between commas")
+    add("--table-only", action="store_true", help="from the run folders; nothing is trained")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

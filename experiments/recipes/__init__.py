@@ -1,0 +1,1 @@
+"""What each piece of the modern recipe gives on real radiographs."""
