@@ -13,7 +13,7 @@ ADDED, REMOVED, TRIED = "added", "removed", "tried"
 # One split for all, without a test split: 1,700 validation images tell more than 850
 COMMON: dict[str, Any] = {
     "size": 128,
-    "epochs": 6,
+    "epochs": 8,
     "per_class": "all",
     "val_share": 0.2,
     "test_share": 0,
