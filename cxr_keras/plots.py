@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from cxr_keras.utils.files import atomic_file
 
@@ -70,7 +70,8 @@ def tuning_figure(
     """A search: what each trial reached, over each setting, the most important one first.
 
     Args:
-        trials: a row a trial that was done, the best first; columns `names` and `measure`.
+        trials: a row a trial that was done, the best first; columns `names`, numbers or texts, and
+            `measure`.
         names: the settings that were searched.
         measure: what the trials are compared by.
         importance: setting → its share of the differences; may be empty.
@@ -84,8 +85,6 @@ def tuning_figure(
     ordered = sorted(names, key=lambda name: -importance.get(name, 0.0))
     for axes, name in zip(grid.flat, ordered, strict=False):
         values = trials[name]
-        if not pd.api.types.is_float_dtype(values):
-            values = values.map({True: "yes", False: "no"}.get).fillna(values).astype(str)
         axes.plot(values, trials[measure], "o", color="0.45", markersize=5)
         axes.plot(values.iloc[:1], trials[measure].iloc[:1], "s", color="black", markersize=8)
         share = f" ({importance[name]:.0%})" if name in importance else ""
@@ -94,6 +93,10 @@ def tuning_figure(
         axes.grid(color="0.9")
         if name in ("lr", "weight_decay"):
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.xaxis.set_minor_locator(NullLocator())
+        axes.margins(x=0.15)
     figure.supylabel(measure, fontsize=9)
     note = "square: the best trial"
     if importance:

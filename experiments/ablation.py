@@ -4,8 +4,8 @@ python experiments/ablation.py --data ../shared/nih-128 [--runs ablation] [--onl
 
 Trains EfficientNet-Lite0 by the report's recipe, then with each piece of the modern recipe added
 to those before it, then by the whole recipe without each piece, and with some more. One seed, one
-split by patient, 128 px, few epochs: a sweep, three and a half hours on 2 cores. Runs that are done are
-skipped, an interrupted one resumes. Writes ablation.csv, .md and .png into experiments/recipes/.
+split by patient, 128 px, few epochs: a sweep, three and a half hours on 2 cores. Runs that are done
+are skipped, an interrupted one resumes. Writes ablation.csv, .md and .png beside `recipes/`'s code.
 """
 
 from __future__ import annotations

@@ -160,11 +160,14 @@ def tune(model: str, data: Path | None, **settings: Any) -> None:
       cxr-keras tune resnet_custom --data data/nih --epochs 5 --trials 20 --minutes 60
     """
     from cxr_keras.cli.tables import frame_table
+    from cxr_keras.training.search_space import value_text
     from cxr_keras.training.tuning import train_command
     from cxr_keras.training.tuning import tune as run_search
 
     found = run_search(model, data, **settings)
-    click.echo(frame_table(found.trials.head(10), left=2))
+    shown = found.trials.head(10)
+    numbers = {name: shown[name].map(value_text) for name in shown.columns[4:]}
+    click.echo(frame_table(shown.assign(**numbers), left=2))
     if found.importance:
         shares = [f"{name} {share:.0%}" for name, share in found.importance.items()]
         click.echo(f"\nWhat mattered, of the trials that were done: {', '.join(shares)}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from cxr_keras.data.options import AUGMENTATIONS
@@ -19,6 +19,7 @@ _SEARCHED: dict[str, Callable[[Any, str], Any]] = {
     "flip": lambda trial, name: trial.suggest_categorical(name, (False, True)),
     "mixup": lambda trial, name: trial.suggest_float(name, 0.0, 0.4, step=0.1),
 }
+CATEGORIES = ("ema", "augment", "flip")  # of a few values with nothing between them
 _OF_IMAGES = ("augment", "flip", "mixup")  # they change them, so that no feature cache serves
 
 
@@ -43,3 +44,16 @@ def searched(config: TrainConfig, said: Collection[str], *, pretrained: bool) ->
 def suggest(trial: Any, names: Collection[str]) -> dict[str, Any]:
     """A trial's values of the settings `names`, as `TrainConfig` takes them."""
     return {name: _SEARCHED[name](trial, name) for name in names}
+
+
+def value_text(value: Any) -> str:
+    """A setting's value for people: "yes", "0.00042", "strong"."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def settings_text(values: Mapping[str, Any]) -> str:
+    """The settings of a trial for people: "lr 0.00042, flip yes"."""
+    named = [f"{name.replace('_', ' ')} {value_text(value)}" for name, value in values.items()]
+    return ", ".join(named)

@@ -35,19 +35,29 @@ from cxr_keras.training.feature_cache import trained_part
 from cxr_keras.training.fitting import fit
 from cxr_keras.training.options import TUNE_TRIALS, Settings
 from cxr_keras.training.own_start import own_start
-from cxr_keras.training.search_space import searched, suggest
+from cxr_keras.training.search_space import (
+    CATEGORIES,
+    searched,
+    settings_text,
+    suggest,
+    value_text,
+)
+from cxr_keras.training.study import (
+    DONE,
+    OUTCOME,
+    check_place,
+    count_finished,
+    import_optuna,
+    open_study,
+)
 from cxr_keras.utils.arguments import PathLike, Real, Whole, real, whole
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import write_table, write_text
 
-JOURNAL, CURVES = "study.journal", "trials"
+CURVES = "trials"  # the folder of their histories
 TRIALS, BEST, FIGURE = "trials.csv", "best.json", "tuning.png"
-OUTCOME, DONE = "outcome", "done"
 MONITOR = "val_auroc"
-EXTRA = 'python -m pip install "cxr-keras[tune]"'
-_STARTUP = 5  # trials before one is given up for being worse than the median
 _ENOUGH = 4  # trials that were done before one can say what mattered
-_ABOUT = "about"  # what the study's journal says of settings and data
 _NEVER = 10**9  # epochs between checkpoints: a trial that was interrupted begins again
 
 
@@ -59,8 +69,8 @@ class Tuning:
         folder: holds trials.csv, best.json, tuning.png, study.journal, and trials/, with the
             history of each trial.
         trials: a row a trial, the best first: trial, outcome ("done", "given up" or "diverged"),
-            the monitored value of its best epoch (NaN unless done), epochs, seconds, and each
-            setting that was searched.
+            the monitored value of its best epoch (of its last one where it was given up), epochs,
+            seconds, and each setting that was searched.
         settings: those of the best trial, to be given to `train`; empty where none was done.
         importance: setting → its share of the differences between the trials that were done
             (functional ANOVA, Hutter et al. 2014); empty for fewer than 4 of them.
@@ -110,7 +120,7 @@ def tune(
         >>> len(found.trials)
         2
     """
-    optuna = _optuna()
+    optuna = import_optuna()
     trials = whole("trials", trials, at_least=1)
     end = None if minutes is None else time.monotonic() + 60 * _checked(minutes)
     said: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
@@ -122,18 +132,23 @@ def tune(
         raise CxrError(
             "Every setting that a search could try was given. Leave one of them out, such as --lr."
         )
-    _check_place(place, overwrite=overwrite, resume=resume)
+    check_place(place, overwrite=overwrite, resume=resume)
     start = own_start(base, resume=False)
     prepared = prepare_images(base)
     if start:
         start.say_seen(prepared)
+    if overwrite and place.exists():
+        with hold_folder(place):
+            shutil.rmtree(place)
     make_folder(place / CURVES, exist_ok=True)
     with hold_folder(place), deterministic_torch(base.deterministic):
-        study = _study(optuna, place, base, prepared, names)
-        while (number := _finished(study)) < trials and (end is None or time.monotonic() < end):
+        study = open_study(optuna, place, base, prepared, names)
+        while (number := count_finished(study)) < trials and (
+            end is None or time.monotonic() < end
+        ):
             trial = study.ask()
             values = suggest(trial, names)
-            notice(f"Trial {number + 1} of {trials}: {_as_text(values)}.")
+            notice(f"Trial {number + 1} of {trials}: {settings_text(values)}.")
             config = dataclasses.replace(base, **values)
             value, state = _run(optuna, trial, config, prepared, place, end)
             if state is None:
@@ -215,83 +230,14 @@ def _checked(minutes: Real) -> float:
     return value
 
 
-def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError as error:
-        raise CxrError(f"tune needs Optuna, which is not installed. Run: {EXTRA}.") from error
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna
-
-
 def _starts_pretrained(config: TrainConfig) -> bool:
     return (config.weights or get_spec(config.model).default_weights) != RANDOM
 
 
-def _check_place(place: Path, *, overwrite: bool, resume: bool) -> None:
-    """Refuse, before any work is done, a folder that is no new one; or empty it."""
-    if overwrite and resume:
-        raise RunError("--overwrite and --resume exclude each other; give one of them.")
-    if not place.exists() or not any(place.iterdir()):
-        return
-    if not (place / JOURNAL).is_file():
-        raise RunError(f"The folder {place} exists and holds no search. Give --name for another.")
-    if overwrite:
-        with hold_folder(place):
-            shutil.rmtree(place)
-    elif not resume:
-        raise RunError(
-            f"The search {place} exists. Give --resume to go on with it, --overwrite to begin it "
-            "again, or --name for another."
-        )
-
-
-def _study(
-    optuna: Any, place: Path, base: TrainConfig, prepared: Prepared, names: tuple[str, ...]
-) -> Any:
-    """The search as the journal holds it; a trial that was interrupted in it is tried again.
-
-    Raises:
-        RunError: it was begun with other settings or data.
-    """
-    from optuna.storages.journal import JournalFileBackend
-
-    storage = optuna.storages.JournalStorage(JournalFileBackend(str(place / JOURNAL)))
-    study = optuna.create_study(
-        study_name=f"tune {base.model}",
-        storage=storage,
-        direction="maximize",
-        load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(_STARTUP, n_warmup_steps=max(1, base.epochs // 3)),
-    )
-    study.sampler = optuna.samplers.TPESampler(seed=base.seed + len(study.trials))
-    fixed = {key: value for key, value in base.settings().items() if key not in names}
-    now = {"searched": list(names), "data": prepared.fingerprint, "settings": fixed}
-    now = json.loads(json.dumps(now, default=str))
-    before = study.user_attrs.get(_ABOUT, now)
-    if before != now:
-        raise RunError(
-            f"The search {place} was begun with other settings or data "
-            f"({_difference(before, now)}). Resume it with the same ones, or give --overwrite."
-        )
-    study.set_user_attr(_ABOUT, now)
-    for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        study.enqueue_trial(trial.params)
-    return study
-
-
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """In what two searches differ: "epochs 8 → 10"."""
-    old, new = (dict(about["settings"]) | {"data": about["data"]} for about in (before, now))
-    new["settings searched"], old["settings searched"] = now["searched"], before["searched"]
-    changed = [key for key in new if old.get(key) != new[key]]
-    return ", ".join(f"{key} {old.get(key)!r} → {new[key]!r}" for key in changed)
-
-
-def _finished(study: Any) -> int:
-    """How many trials are over; one that was interrupted is not."""
-    return sum(OUTCOME in trial.user_attrs for trial in study.trials)
+def _rank(trial: Any) -> tuple[bool, float]:
+    """What trials are sorted by: those that were done, and the value."""
+    value = -math.inf if trial.value is None else trial.value
+    return trial.user_attrs[OUTCOME] == DONE, value
 
 
 def _written(
@@ -314,8 +260,8 @@ def _written(
             "seconds": trial.user_attrs["seconds"],
             **{name: trial.params[name] for name in names},
         }
-        for trial in sorted(over, key=lambda one: -math.inf if one.value is None else one.value)
-    ][::-1]
+        for trial in sorted(over, key=_rank, reverse=True)
+    ]
     columns = ["trial", OUTCOME, base.monitor, "epochs", "seconds", *names]
     table = pd.DataFrame(rows, columns=columns)
     done = table[table[OUTCOME] == DONE]
@@ -330,31 +276,18 @@ def _written(
         about = {"model": base.model, "recipe": base.recipe, base.monitor: rows[0][base.monitor]}
         text = json.dumps(about | {"settings": best, "importance": importance}, indent=1)
         write_text(place / BEST, text + "\n")
-        figure = plots.tuning_figure(done, names, base.monitor, importance)
+        texts = {name: done[name].map(value_text) for name in CATEGORIES if name in names}
+        figure = plots.tuning_figure(done.assign(**texts), names, base.monitor, importance)
         plots.save_figure(figure, place / FIGURE)
     return Tuning(place, table, best, importance)
-
-
-def _as_text(values: Mapping[str, Any]) -> str:
-    """The settings of a trial for people: "lr 0.00042, flip yes"."""
-    shown = {True: "yes", False: "no"}
-    return ", ".join(
-        f"{name.replace('_', ' ')} "
-        + (
-            shown[value]
-            if isinstance(value, bool)
-            else f"{value:.3g}"
-            if isinstance(value, float)
-            else str(value)
-        )
-        for name, value in values.items()
-    )
 
 
 def train_command(model: str, data: PathLike | None, settings: Mapping[str, Any]) -> str:
     """The command that trains with these settings, without those that are the recipe's anyway."""
     usual = complete_config(model, {"recipe": settings.get("recipe")})
     words = ["cxr-keras", "train", model, *(["--data", str(data)] if data else [])]
+    if usual.recipe != get_spec(model).recipe:
+        words += ["--recipe", usual.recipe]
     for name, value in settings.items():
         option = f"--{name.replace('_', '-')}"
         if name == "flip" and value != usual.flip:

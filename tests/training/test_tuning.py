@@ -63,6 +63,16 @@ def test_a_search_leaves_its_trials_its_best_settings_and_a_figure(phantoms, tmp
 
 
 @pytest.mark.slow
+def test_overwrite_begins_again(phantoms, tmp_path):
+    pytest.importorskip("optuna", reason="needs the extra tune")
+    for _ in range(2):
+        options = {"trials": 1, "folder": tmp_path, "overwrite": True, **SMALL}
+        found = tune("resnet_custom", phantoms, **options)
+    assert len(found.trials) == 1
+    assert found.importance == {}
+
+
+@pytest.mark.slow
 def test_no_network_sees_the_test_split(phantoms, tmp_path, monkeypatch):
     pytest.importorskip("optuna", reason="needs the extra tune")
     from cxr_keras.data.preparation import PreparedSplit
