@@ -20,7 +20,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "per_class": "all",
         "size": 192,
         "fit": "whole",
-        "epochs": 10,
+        "epochs": 16,
         "lr": 1e-3,
         "batch_size": 32,
         "fine_tune": "all",

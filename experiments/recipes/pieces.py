@@ -53,6 +53,8 @@ _TRIED: dict[str, dict[str, Any]] = {
     "layer-wise decay 0.8": {"layer_decay": 0.8},
     "dropout 0.4": {"dropout": 0.4},
     "lower rate, 0.0003": {"lr": 3e-4},
+    "higher rate, 0.002": {"lr": 2e-3},
+    "no mixup, no averaged weights": {"mixup": 0.0, "ema": 0.0},
     "second seed": {"seed": 43},
 }
 _SECONDS_AN_IMAGE = 1 / 110

@@ -44,6 +44,7 @@ def test_help_imports_neither_keras_nor_torch(run_cli):
     assert out.stdout.strip().splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_train_evaluate_predict_as_a_person_runs_them(run_cli, phantoms, tmp_path):
     trained = run_cli(
         "train", "resnet_custom", "--data", phantoms, "--epochs", 1, "--lr", 0.0005, cwd=tmp_path
@@ -89,6 +90,7 @@ def test_train_on_real_images(run_cli, sample, tmp_path):
     assert (tmp_path / "saved_models" / name / "model.keras").is_file()
 
 
+@pytest.mark.slow
 def test_prepare_plans_the_reports_sample_on_the_table_alone(run_cli, sample, tmp_path):
     planned = run_cli("prepare", sample, "--allow-missing", "--split", "paper", "--out", tmp_path)
     assert planned.returncode == 0, planned.stderr
@@ -153,6 +155,7 @@ def test_debug_shows_the_traceback(run_cli, tmp_path):
     assert "ModelError" in result.stderr
 
 
+@pytest.mark.slow
 def test_pillows_warnings_of_a_file_are_not_printed(run_cli, make_folder):
     """They name no file, so nobody could act on them; here, of an animation that is none."""
     folder = make_folder([(f"{i:02d}.png", "Mass", i) for i in range(10)])

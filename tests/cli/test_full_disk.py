@@ -35,6 +35,7 @@ def test_a_disk_that_fills_while_saving_leaves_the_old_file_whole(phantoms, tmp_
     assert [path.name for path in file.parent.parent.iterdir()] == ["r"]
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_under_the_pixel_store(phantoms, tmp_path, monkeypatch):
     own = tmp_path / "cache"
     result = cxr("prepare", phantoms, limit=500_000, CXR_KERAS_CACHE=str(own))

@@ -12,6 +12,7 @@ needs_rights = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_rights
 def test_a_cache_without_rights_names_the_setting(phantoms, tmp_path):
     locked = tmp_path / "locked"

@@ -154,6 +154,7 @@ def test_a_process_that_needs_nothing_does_not_wait_for_one_that_decodes(tmp_pat
     assert result.stdout.split()[0] == str(store.folder)
 
 
+@pytest.mark.slow
 def test_a_killed_preparation_leaves_a_store_of_what_was_whole(tmp_path):
     images = tmp_path / "images"
     paths = write_images(images, 4)

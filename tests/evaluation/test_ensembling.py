@@ -104,6 +104,7 @@ def test_a_disk_that_fills_leaves_no_half_made_ensemble(run, second, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_what_cannot_be_averaged_is_refused(run, second, phantoms, tiny_model, tmp_path):
     with pytest.raises(CxrError, match=r"needs two runs or more\. Received: 1"):
         ensemble([run.folder], name="x", folder=tmp_path)

@@ -15,6 +15,7 @@ def predictions_of(run):
     return pd.read_csv(run.folder / "predictions.csv", dtype={"Patient ID": str})
 
 
+@pytest.mark.slow
 def test_predictions_alone_give_the_same_tables(run, phantoms, tmp_path):
     evaluate_predictions(run.folder / "predictions.csv", phantoms / TABLE, out=tmp_path)
     at_half = evaluate(run.folder, thresholds=0.5, out=tmp_path / "run")
@@ -71,6 +72,7 @@ def test_wrong_predictions_are_one_sentence(run, phantoms, tmp_path, change, say
         evaluate_predictions(tmp_path / "p.csv", phantoms / TABLE)
 
 
+@pytest.mark.slow
 def test_what_predict_wrote_can_be_measured(run, phantoms, tmp_path):
     from cxr_keras import predict
 

@@ -141,6 +141,7 @@ def test_unreadable_images_of_other_data_are_counted_once(copy, make_folder, cap
     assert capsys.readouterr().err.count(counted) == 1
 
 
+@pytest.mark.slow
 def test_prevalence_stands_beside_that_of_training(copy, run, other):
     result = evaluate(copy, other, resamples=0)
     table = pd.read_csv(result.folder / "prevalence.csv").set_index("label")

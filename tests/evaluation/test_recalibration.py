@@ -41,6 +41,7 @@ def test_thresholds_for_a_sensitivity_go_into_the_card(many_labels_run, many_cop
         assert read_member(many_copy, member) == read_member(many_labels_run.folder, member)
 
 
+@pytest.mark.slow
 def test_every_way_to_use_a_calibrated_file_gives_the_same(
     many_labels_run, many_copy, many_labels, tiny_model, tmp_path
 ):

@@ -75,6 +75,7 @@ def test_the_kept_weights_are_those_of_the_best_validation_loss(run, tmp_path):
     assert run.info["best_epoch"] == history["val_loss"].idxmin() + 1
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_history_and_weights(run, phantoms, tiny_model, tmp_path):
     again = train(tiny_model, phantoms, epochs=3, lr=0.002, folder=str(tmp_path))
     assert_same_run(run.folder, again.folder)

@@ -63,6 +63,7 @@ def test_a_bare_keras_and_predict_give_what_was_measured(small, phantoms):
     np.testing.assert_allclose(predicted, measured, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_evaluate_takes_its_own_split_and_other_data_at_its_size(
     small, phantoms, many_labels, tmp_path
 ):

@@ -54,6 +54,7 @@ def test_run_json_and_the_card_say_that_there_is_no_test_split(no_test_run):
     assert "say nothing about patients" in notice
 
 
+@pytest.mark.slow
 def test_every_run_has_the_averages_of_its_validation_split(run, no_test_run, tmp_path):
     for one in (run, no_test_run):
         found = evaluate(one.folder, split="val", out=tmp_path / one.folder.name, resamples=0)
