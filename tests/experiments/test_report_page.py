@@ -11,6 +11,8 @@ from report import figures, grid, paper, results
 
 from cxr_keras import LABELS
 
+pytestmark = pytest.mark.slow  # the whole report is made first
+
 
 @pytest.mark.slow
 def test_the_page_loads_nothing_from_anywhere(page):

@@ -9,6 +9,7 @@ from report import grid, paper, text
 
 from cxr_keras import FINDINGS, LABELS
 
+pytestmark = pytest.mark.slow  # the whole report is made first
 EXPECTED = sorted(EXAMPLES.joinpath("expected").iterdir())
 
 
