@@ -34,7 +34,7 @@ from cxr_keras.training.determinism import check_deterministic, deterministic_to
 from cxr_keras.training.feature_cache import trained_part
 from cxr_keras.training.fitting import fit
 from cxr_keras.training.options import TUNE_TRIALS, Settings
-from cxr_keras.training.own_start import own_start
+from cxr_keras.training.own_start import OwnStart, own_start
 from cxr_keras.training.search_space import (
     CATEGORIES,
     searched,
@@ -150,7 +150,7 @@ def tune(
             values = suggest(trial, names)
             notice(f"Trial {number + 1} of {trials}: {settings_text(values)}.")
             config = dataclasses.replace(base, **values)
-            value, state = _run(optuna, trial, config, prepared, place, end)
+            value, state = _run(optuna, trial, config, prepared, start, place, end)
             if state is None:
                 notice(f"Time is up: trial {number + 1} is given up, --resume tries it again.")
                 break
@@ -165,6 +165,7 @@ def _run(
     trial: Any,
     config: TrainConfig,
     prepared: Prepared,
+    start: OwnStart | None,
     place: Path,
     end: float | None,
 ) -> tuple[float | None, Any]:
@@ -172,7 +173,7 @@ def _run(
     keras.utils.clear_session()
     keras.utils.set_random_seed(config.seed)
     begun = time.monotonic()
-    network = build_network(config.model, config, own_start(config, resume=False))
+    network = build_network(config.model, config, start)
     part = trained_part(network, config, prepared)
     curve = place / CURVES / f"{trial.number + 1:03}.csv"
     recorder = Recorder(
@@ -188,7 +189,7 @@ def _run(
         value = max(v for v in recorder.values if v == v)
     except _OutOfTime:
         return None, None
-    except optuna.TrialPruned:
+    except _GivenUp:
         state, outcome = optuna.trial.TrialState.PRUNED, "given up"
     except RunError as error:  # no epoch ended with a finite loss
         notice(str(error))
@@ -203,6 +204,10 @@ class _OutOfTime(Exception):
     """The minutes are over."""
 
 
+class _GivenUp(Exception):
+    """The trial is behind those before it."""
+
+
 class _Watch(keras.callbacks.Callback):
     """Tells the study each epoch's value, and ends a trial that is given up or out of time."""
 
@@ -211,8 +216,6 @@ class _Watch(keras.callbacks.Callback):
         self.trial, self.recorder, self.epochs, self.end = trial, recorder, epochs, end
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        import optuna
-
         if math.isfinite(value := self.recorder.values[-1]):
             self.trial.report(value, epoch)
         if epoch + 1 == self.epochs:
@@ -220,7 +223,7 @@ class _Watch(keras.callbacks.Callback):
         if self.end is not None and time.monotonic() > self.end:
             raise _OutOfTime
         if self.trial.should_prune():
-            raise optuna.TrialPruned
+            raise _GivenUp
 
 
 def _checked(minutes: Real) -> float:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from runner import RUN, read_json
 
 from cxr_keras import compare
-from cxr_keras.utils.files import atomic_file, write_text
+from cxr_keras.plots import save_figure
+from cxr_keras.utils.files import write_table, write_text
 from recipes.pieces import ADDED, REMOVED, TRIED, Step
 
 TABLE, FIGURE, PAGE = "ablation.csv", "ablation.png", "ablation.md"
@@ -91,11 +91,9 @@ def _dots(axes: Axes, names: list[str], values: pd.DataFrame, label: str) -> Non
 
 def write(table: pd.DataFrame, folder: Path) -> None:
     """Write ablation.csv, ablation.md and ablation.png into `folder`."""
-    with atomic_file(folder / TABLE) as temporary:
-        table.round(4).to_csv(temporary, index=False)
+    write_table(table.round(4), folder / TABLE)
     write_text(folder / PAGE, markdown_of(table))
-    with atomic_file(folder / FIGURE) as temporary, matplotlib.rc_context({"font.size": 9}):
-        figure_of(table).savefig(temporary, format="png", dpi=150, bbox_inches="tight")
+    save_figure(figure_of(table), folder / FIGURE)
 
 
 def markdown_of(table: pd.DataFrame) -> str:

@@ -14,7 +14,6 @@ from cxr_keras import LABELS
 pytestmark = pytest.mark.slow  # the whole report is made first
 
 
-@pytest.mark.slow
 def test_the_page_loads_nothing_from_anywhere(page):
     assert not re.findall(r"""(?:src|href|action)=["']?\s*(?:https?:)?//""", page)
     assert not re.findall(r"@import|url\(|fetch\(|XMLHttpRequest|<link|<iframe", page)
@@ -23,7 +22,6 @@ def test_the_page_loads_nothing_from_anywhere(page):
     assert '<meta name="viewport"' in page
 
 
-@pytest.mark.slow
 def test_every_table_of_the_page_sorts_and_names_its_run_folder(page, report):
     tables = re.findall(r"<table .*?</table>", page, re.DOTALL)
     names = [re.search(r'data-name="([^"]+)"', table)[1] for table in tables]
@@ -41,7 +39,6 @@ def test_every_table_of_the_page_sorts_and_names_its_run_folder(page, report):
         assert f'id="{target}"' in page, target
 
 
-@pytest.mark.slow
 def test_figures_are_png_and_svg_and_the_images_are_missed_aloud(report, page):
     names = {path.name for path in (report / "figures").iterdir()}
     for figure in ("2", "3", "10", "11", "B5", "B6"):
@@ -50,7 +47,6 @@ def test_figures_are_png_and_svg_and_the_images_are_missed_aloud(report, page):
     assert "are not on this machine" in page
 
 
-@pytest.mark.slow
 def test_the_same_numbers_give_the_same_figure_files(report, tmp_path):
     plans = tuple(map(grid.shortened, grid.PLANS))
     found = results.Report(report, "runs-quick", plans, {}, {}, {})
