@@ -16,7 +16,7 @@ from pathlib import Path
 
 from recipes.pieces import Step, steps
 from recipes.summary import markdown_of, table_of, write
-from runner import run_grid
+from runner import exit_code, run_grid
 
 from cxr_keras import CxrError
 from cxr_keras.utils.console import print_notices
@@ -28,26 +28,22 @@ def main(arguments: list[str] | None = None) -> int:
     """Run what is not done and write the table; 1 if a run failed."""
     options = _parser().parse_args(arguments)
     print_notices()
-    try:
-        every = steps()
-        chosen = chosen_of(every, options.only)
-        failed = {}
-        if not options.table_only:
-            data = options.data.expanduser().resolve()
-            failed = run_grid(chosen, data, options.runs, keep_models=False)
-        table = table_of(every, options.runs)
-    except CxrError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted. The same command goes on from here.", file=sys.stderr)
-        return 130
+    return exit_code(lambda: measure(options))
+
+
+def measure(options: argparse.Namespace) -> dict[str, str]:
+    """Run what is asked for, and write the table; run → why, for those that failed."""
+    every = steps()
+    chosen = chosen_of(every, options.only)
+    failed = {}
+    if not options.table_only:
+        data = options.data.expanduser().resolve()
+        failed = run_grid(chosen, data, options.runs, keep_models=False)
+    table = table_of(every, options.runs)
     options.out.mkdir(parents=True, exist_ok=True)
     write(table, options.out)
     print(markdown_of(table), end="")
-    for name, why in failed.items():
-        print(f"failed: {name}: {why}", file=sys.stderr)
-    return 1 if failed else 0
+    return failed
 
 
 def chosen_of(every: list[Step], only: str | None) -> list[Step]:

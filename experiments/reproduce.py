@@ -17,9 +17,8 @@ from pathlib import Path
 
 from report.grid import PLANS, Plan, choose, shortened, with_weights
 from report.results import DATA, Report, read_report
-from runner import run_grid, write_json
+from runner import exit_code, run_grid, write_json
 
-from cxr_keras import CxrError
 from cxr_keras.utils.console import notice, print_notices
 from cxr_keras.utils.files import write_text
 
@@ -31,27 +30,23 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the grid and write the report; 1 if a run failed."""
     options = _parser().parse_args(arguments)
     print_notices()
+    return exit_code(lambda: make_report(options))
+
+
+def make_report(options: argparse.Namespace) -> dict[str, str]:
+    """Run what is asked for and write the report; run → why, for those that failed."""
     runs = QUICK_RUNS if options.quick else RUNS
-    try:
-        named = {plan.table for plan in choose(options.only)}
-        plans = tuple(_settled(plan, options, plan.table in named) for plan in PLANS)
-        failed = {}
-        if not options.tables_only:
-            data = count_images(options.data, options.out / runs, quick=options.quick)
-            wanted = [plan for plan in plans if plan.table in named]
-            keep = not (options.quick or options.drop_models)
-            failed = run_grid(wanted, data, options.out / runs, keep_models=keep)
-        write_report(read_report(options.out, runs, plans))
-    except CxrError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted. The same command goes on from here.", file=sys.stderr)
-        return 130
-    for name, why in failed.items():
-        print(f"failed: {name}: {why}", file=sys.stderr)
+    named = {plan.table for plan in choose(options.only)}
+    plans = tuple(_settled(plan, options, plan.table in named) for plan in PLANS)
+    failed = {}
+    if not options.tables_only:
+        data = count_images(options.data, options.out / runs, quick=options.quick)
+        wanted = [plan for plan in plans if plan.table in named]
+        keep = not (options.quick or options.drop_models)
+        failed = run_grid(wanted, data, options.out / runs, keep_models=keep)
+    write_report(read_report(options.out, runs, plans))
     print(options.out / PAGE)
-    return 1 if failed else 0
+    return failed
 
 
 def count_images(data: Path | None, folder: Path, *, quick: bool) -> Path:

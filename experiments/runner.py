@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import sys
 import threading
 import time
 import traceback
@@ -99,6 +100,28 @@ def run_grid(
         write_json(folder / FAILED, failed)
     notice(clock.bar(len(plans)))
     return {name: why for name, why in failed.items() if name in here}
+
+
+def exit_code(work: Callable[[], dict[str, str]]) -> int:
+    """Do the work of a script, and say how it ended.
+
+    Args:
+        work: returns run → why, for the runs that failed.
+
+    Returns:
+        0; 1 for an error or a failed run, each a line on stderr; 130 for Ctrl-C.
+    """
+    try:
+        failed = work()
+    except CxrError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted. The same command goes on from here.", file=sys.stderr)
+        return 130
+    for name, why in failed.items():
+        print(f"failed: {name}: {why}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def is_done(plan: Job, data: Path, folder: Path) -> bool:
