@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from cxr_keras.data.readers.nih import AGE, GENDER, VIEW
+from cxr_keras.data.dataset import AGE, GENDER, VIEW
 
 AGE_BANDS = (("0–17", 0, 17), ("18–39", 18, 39), ("40–64", 40, 64), ("65 and over", 65, 120))
 UNKNOWN = "unknown"

@@ -13,11 +13,11 @@ import pandas as pd
 
 from cxr_keras import plots
 from cxr_keras.data import phantom
+from cxr_keras.data.dataset import AGE, FINDING_LABELS, GENDER, PATIENT, VIEW
 from cxr_keras.data.demographics import groups_of
 from cxr_keras.data.labels import LABELS, NO_FINDING, encode_cells
 from cxr_keras.data.preparation import resolve_data
 from cxr_keras.data.readers import nih
-from cxr_keras.data.readers.nih import AGE, FINDING_LABELS, GENDER, PATIENT, VIEW
 from cxr_keras.errors import DataError
 from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.console import notice

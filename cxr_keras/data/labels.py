@@ -1,77 +1,152 @@
-"""The 15 labels of NIH ChestX-ray14, their order, and `"A|B"` ⇄ multi-hot.
+"""Labels: the names that a data set or a network knows, in their order.
 
-The order is alphabetical, as in the report's tables; it is the order of every probability
-vector, every `prob_<label>` column and every network's 15 outputs.
+They belong to the data: each reader brings its own `LabelSet`, which decides the width of a
+network's head and stands in its card. NIH ChestX-ray14's 15 are one of them. The order is that of
+every probability vector, every `prob_<label>` column and every network's outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cxr_keras.errors import DataError
+
 NO_FINDING = "No Finding"
+SEPARATOR = "|"  # of the names in a cell
 
-LABELS: tuple[str, ...] = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Consolidation",
-    "Edema",
-    "Effusion",
-    "Emphysema",
-    "Fibrosis",
-    "Hernia",
-    "Infiltration",
-    "Mass",
-    NO_FINDING,
-    "Nodule",
-    "Pleural_Thickening",
-    "Pneumonia",
-    "Pneumothorax",
+
+def plain(name: str) -> str:
+    """`name` as it is compared: case, surrounding blanks and blank-for-underscore do not count."""
+    return name.strip().lower().replace(" ", "_")
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """The labels of a data set.
+
+    Attributes:
+        names: in order, each once, without "|".
+        normal: the one of them that says that there is no finding; None if none does.
+        aliases: other spelling → the name it means.
+
+    Raises:
+        DataError: no name, one twice or with "|" in it, or a `normal` that is none of them.
+    """
+
+    names: tuple[str, ...]
+    normal: str | None = None
+    aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(self.names))
+        keys = [plain(name) for name in self.names]
+        twice = [name for name, key in zip(self.names, keys, strict=True) if keys.count(key) > 1]
+        if not self.names or twice or any(SEPARATOR in name for name in self.names):
+            received = ", ".join(map(repr, twice or self.names)) or "none"
+            raise DataError(
+                "A label set needs one or more names, each once whatever its case, and without "
+                f"{SEPARATOR!r}. Received: {received}."
+            )
+        if self.normal is not None and self.normal not in self.names:
+            raise DataError(
+                f"The label that means normal, {self.normal!r}, is none of: "
+                f"{', '.join(self.names)}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """The names without the one that says that there is no finding."""
+        return tuple(name for name in self.names if name != self.normal)
+
+    def canonical(self, name: str) -> str | None:
+        """The name of this set that `name` spells, or None.
+
+        Case, surrounding blanks and blank-for-underscore are forgiven.
+        """
+        spelled = {plain(own): own for own in self.names}
+        spelled |= {plain(other): own for other, own in self.aliases.items()}
+        return spelled.get(plain(name))
+
+
+NIH = LabelSet(
+    (
+        "Atelectasis",
+        "Cardiomegaly",
+        "Consolidation",
+        "Edema",
+        "Effusion",
+        "Emphysema",
+        "Fibrosis",
+        "Hernia",
+        "Infiltration",
+        "Mass",
+        NO_FINDING,
+        "Nodule",
+        "Pleural_Thickening",
+        "Pneumonia",
+        "Pneumothorax",
+    ),
+    normal=NO_FINDING,
+    aliases={"Infiltrate": "Infiltration"},  # NIH's box list spells it so
 )
-FINDINGS: tuple[str, ...] = tuple(label for label in LABELS if label != NO_FINDING)
-
-_ALIASES = {"infiltrate": "Infiltration"}  # NIH's box list spells it so
-_CANONICAL = {label.lower().replace(" ", "_"): label for label in LABELS} | _ALIASES
+LABELS, FINDINGS = NIH.names, NIH.findings  # of NIH ChestX-ray14
 
 
 def canonical_label(name: str) -> str | None:
-    """Return the label that `name` means, or None when it is none of the 15.
-
-    Case, surrounding blanks and blank-for-underscore are forgiven; the box list's
-    "Infiltrate" means Infiltration.
-    """
-    return _CANONICAL.get(name.strip().lower().replace(" ", "_"))
+    """The one of NIH's labels that `name` means, or None, see `LabelSet.canonical`."""
+    return NIH.canonical(name)
 
 
 def split_labels(text: str) -> list[str]:
-    """Split NIH's `"A|B"` cell into its names, blanks stripped, empty parts left out."""
-    return [part for part in (part.strip() for part in text.split("|")) if part]
+    """Split a `"A|B"` cell into its names, blanks stripped, empty parts left out."""
+    return [part for part in (part.strip() for part in text.split(SEPARATOR)) if part]
 
 
-def encode(names: Iterable[str]) -> np.ndarray:
-    """Multi-hot float32 vector of shape (15,) for canonical label names.
+def encode(names: Iterable[str], labels: Sequence[str] = LABELS) -> np.ndarray:
+    """Multi-hot float32 vector of shape (n_labels,) of label names.
 
     Raises:
-        KeyError: a name is none of `LABELS`.
+        KeyError: a name is none of `labels`.
     """
-    vector = np.zeros(len(LABELS), dtype="float32")
+    place = {label: index for index, label in enumerate(labels)}
+    vector = np.zeros(len(labels), dtype="float32")
     for name in names:
-        vector[_INDEX[name]] = 1.0
+        vector[place[name]] = 1.0
     return vector
 
 
-def encode_cells(cells: Iterable[str]) -> np.ndarray:
-    """Multi-hot float32 matrix of shape (n, 15) for clean `"A|B"` cells."""
-    rows = [encode(split_labels(cell)) for cell in cells]
-    return np.stack(rows) if rows else np.zeros((0, len(LABELS)), dtype="float32")
+def encode_cells(cells: Iterable[str], labels: Sequence[str] = LABELS) -> np.ndarray:
+    """Multi-hot float32 matrix of shape (n, n_labels) of clean `"A|B"` cells.
+
+    A name that is none of `labels` is not looked at: a data set may have more.
+    """
+    place = {label: index for index, label in enumerate(labels)}
+    seen: dict[str, list[int]] = {}  # of many images few cells differ
+    cells = list(cells)
+    matrix = np.zeros((len(cells), len(labels)), dtype="float32")
+    for row, cell in enumerate(cells):
+        if cell not in seen:
+            seen[cell] = [place[name] for name in split_labels(cell) if name in place]
+        matrix[row, seen[cell]] = 1.0
+    return matrix
 
 
-def decode(vector: ArrayLike) -> str:
-    """The `"A|B"` cell of a multi-hot vector of shape (15,); the inverse of `encode`."""
+def decode(vector: ArrayLike, labels: Sequence[str] = LABELS) -> str:
+    """The `"A|B"` cell of a multi-hot vector of shape (n_labels,); the inverse of `encode`."""
     flags = np.asarray(vector).astype(bool)
-    return "|".join(label for label, flag in zip(LABELS, flags, strict=True) if flag)
+    return SEPARATOR.join(label for label, flag in zip(labels, flags, strict=True) if flag)
 
 
-_INDEX = {label: index for index, label in enumerate(LABELS)}
+def decode_rows(flags: np.ndarray, labels: Sequence[str]) -> list[str]:
+    """The `"A|B"` cell of each row of flags (n, n_labels); the inverse of `encode_cells`."""
+    kinds, row = np.unique(np.asarray(flags, dtype=bool), axis=0, return_inverse=True)
+    cells = np.array([decode(kind, labels) for kind in kinds], dtype=object)
+    return [] if not len(row) else list(cells[row.reshape(-1)])

@@ -21,6 +21,10 @@ PHANTOM_COUNT, PHANTOM_SEED = 256, 7
 NO_AUGMENTATION = "none"
 AUGMENTATIONS = (NO_AUGMENTATION, "light", "strong")
 SAMPLERS = ("uniform", "balanced")
+Uncertain = Literal["ignore", "ones", "zeros"]
+UNCERTAIN: tuple[Uncertain, ...] = get_args(Uncertain)
+IGNORE: Uncertain = "ignore"
+SHARED, UNION = "shared", "all"  # which labels of several data sets
 
 
 def images_per_class(per_class: int | str | None, split_method: SplitMethod) -> int | str | None:

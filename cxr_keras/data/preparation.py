@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_keras.data import phantom, pixel_store
+from cxr_keras.data.dataset import FINDING_LABELS, IMAGE, Dataset
 from cxr_keras.data.labels import LABELS, encode_cells
 from cxr_keras.data.options import (
     DEFAULT_SPLIT_METHOD,
@@ -22,7 +23,6 @@ from cxr_keras.data.options import (
     split_shares,
 )
 from cxr_keras.data.readers import nih
-from cxr_keras.data.readers.nih import FINDING_LABELS, IMAGE
 from cxr_keras.data.selection import choose_images
 from cxr_keras.data.splits import TRAIN, split_images
 from cxr_keras.framing import DEFAULT_FRAMING, FIT, SIZE, Fit, Framing
@@ -198,7 +198,7 @@ def prepare(
 
 
 def prepare_dataset(
-    dataset: nih.Dataset,
+    dataset: Dataset,
     *,
     per_class: int | str | None = None,
     split_method: SplitMethod = DEFAULT_SPLIT_METHOD,

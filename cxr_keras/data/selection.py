@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_keras.data.dataset import FINDING_LABELS, IMAGE
 from cxr_keras.data.labels import LABELS, encode_cells
 from cxr_keras.data.options import PER_CLASS
-from cxr_keras.data.readers.nih import FINDING_LABELS, IMAGE
 from cxr_keras.errors import DataError
 
 CHOSEN_FOR = "chosen_for"

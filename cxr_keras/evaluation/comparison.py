@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from cxr_keras.data.dataset import IMAGE, PATIENT
 from cxr_keras.data.labels import NO_FINDING
-from cxr_keras.data.readers.nih import IMAGE, PATIENT
 from cxr_keras.data.selection import artificial_prevalence
 from cxr_keras.errors import DataError
 from cxr_keras.evaluation.predictions import (

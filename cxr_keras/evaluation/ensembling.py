@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_keras.data.dataset import IMAGE
 from cxr_keras.data.labels import LABELS, NO_FINDING
-from cxr_keras.data.readers.nih import IMAGE
 from cxr_keras.data.splits import TEST, VAL
 from cxr_keras.errors import RunError
 from cxr_keras.evaluation.evaluation import Evaluation, frame_of, write_own_evaluation

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cxr_keras.data.dataset import AGE, FINDING_LABELS, GENDER, IMAGE, PATIENT, VIEW
 from cxr_keras.data.labels import LABELS, encode_cells
 from cxr_keras.data.preparation import PreparedSplit
 from cxr_keras.data.readers import nih
-from cxr_keras.data.readers.nih import AGE, GENDER, IMAGE, PATIENT, VIEW
 from cxr_keras.data.splits import TEST, VAL
 from cxr_keras.errors import DataError
 from cxr_keras.evaluation.measured import Measured, data_of, images_of, own_images, recipe_of
@@ -211,7 +211,7 @@ def evaluate_predictions(
     if len(joined) < len(table):
         notice(f"{len(table) - len(joined):,} images of {source} are not in {truth}: left out.")
     true = pd.DataFrame(
-        encode_cells(joined[nih.FINDING_LABELS]).astype(int), columns=[TRUTH + n for n in LABELS]
+        encode_cells(joined[FINDING_LABELS]).astype(int), columns=[TRUTH + n for n in LABELS]
     )
     return write_evaluation(
         pd.concat([joined, true], axis=1),

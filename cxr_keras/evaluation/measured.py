@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr_keras.data import phantom, pixel_store
+from cxr_keras.data.dataset import FINDING_LABELS, IMAGE, PATIENT, Dataset
 from cxr_keras.data.labels import encode_cells
 from cxr_keras.data.options import EVERY_IMAGE
 from cxr_keras.data.preparation import (
@@ -19,7 +20,6 @@ from cxr_keras.data.preparation import (
     with_pixels,
 )
 from cxr_keras.data.readers import nih
-from cxr_keras.data.readers.nih import FINDING_LABELS, IMAGE, PATIENT
 from cxr_keras.data.splits import TEST
 from cxr_keras.errors import DataError
 from cxr_keras.evaluation.options import OWN_SPLITS
@@ -118,9 +118,7 @@ def images_of(
     return own_images(own, split)
 
 
-def _own(
-    dataset: nih.Dataset, recipe: Mapping[str, Any], fingerprint: str | None
-) -> Prepared | None:
+def _own(dataset: Dataset, recipe: Mapping[str, Any], fingerprint: str | None) -> Prepared | None:
     """The data as the network's training prepared it; None if it was not trained on this."""
     if fingerprint is None:
         return None
@@ -135,7 +133,7 @@ def _own(
     return prepared
 
 
-def _other(dataset: nih.Dataset, split: str, framing: Framing) -> Measured:
+def _other(dataset: Dataset, split: str, framing: Framing) -> Measured:
     """Every image of other data, or those of a list."""
     table = dataset.table
     if dataset.lists:
@@ -166,7 +164,7 @@ def _other(dataset: nih.Dataset, split: str, framing: Framing) -> Measured:
     )
 
 
-def _listed(table: Any, dataset: nih.Dataset, split: str) -> Any:
+def _listed(table: Any, dataset: Dataset, split: str) -> Any:
     names = ", ".join(sorted(dataset.lists))
     if split not in dataset.lists:
         has = f"it names {names} (NIH's lists)" if names else "it names none"

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from cxr_keras import plots
+from cxr_keras.data.dataset import IMAGE, PATIENT
 from cxr_keras.data.demographics import groups_of
 from cxr_keras.data.labels import LABELS, NO_FINDING, canonical_label
-from cxr_keras.data.readers.nih import IMAGE, PATIENT
 from cxr_keras.errors import DataError
 from cxr_keras.metrics import per_label
 from cxr_keras.metrics.assessment import Assessment, assess_arrays

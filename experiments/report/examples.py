@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from cxr_keras import LABELS
+from cxr_keras.data.dataset import IMAGE
 from cxr_keras.data.images import read_image
-from cxr_keras.data.readers.nih import IMAGE, read_dataset
+from cxr_keras.data.readers.nih import read_dataset
 from report.figures import PHANTOMS, Picture
 from report.results import Report, Result
 

@@ -13,10 +13,10 @@ from helpers.label_names import CELL, IMAGE, PATIENT
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cxr_keras.data.dataset import Dataset
 from cxr_keras.data.labels import (
     decode,
 )
-from cxr_keras.data.readers.nih import Dataset
 from cxr_keras.data.selection import choose_images
 from cxr_keras.data.splits import shared_patients, split_images
 from cxr_keras.errors import DataError

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 from hypothesis import strategies as st
 
+from cxr_keras.data.dataset import Dataset
 from cxr_keras.data.labels import LABELS
-from cxr_keras.data.readers.nih import Dataset
 
 
 def table_of(cells, patients=None):

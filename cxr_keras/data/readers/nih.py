@@ -17,18 +17,13 @@ said in `Dataset.notices`:
 
 from __future__ import annotations
 
-import gzip
-import re
-import warnings
-import zlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 
 import pandas as pd
 
+from cxr_keras.data.dataset import AGE, FINDING_LABELS, GENDER, IMAGE, PATIENT, VIEW, Dataset
 from cxr_keras.data.images import SUFFIXES
 from cxr_keras.data.labels import (
     FINDINGS,
@@ -38,10 +33,12 @@ from cxr_keras.data.labels import (
     encode,
     split_labels,
 )
+from cxr_keras.data.readers.csv_files import read_csv, require
+from cxr_keras.data.readers.layout import ReadOptions
+from cxr_keras.data.readers.registry import add_reader
+from cxr_keras.data.readers.views import choose_views
 from cxr_keras.errors import DataError
 
-IMAGE, FINDING_LABELS, PATIENT = "Image Index", "Finding Labels", "Patient ID"
-AGE, GENDER, VIEW = "Patient Age", "Patient Gender", "View Position"
 TABLE_NAMES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 BOX_NAME = "BBox_List_2017.csv"
 LIST_NAMES = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
@@ -49,24 +46,6 @@ LIST_NAMES = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
 # NIH renamed the column in the table on its page; the 2017 table and mirrors keep the old name.
 _NEW_NAMES = {"Patient Sex": GENDER}
 _KEPT_COLUMNS = (IMAGE, FINDING_LABELS, "Follow-up #", PATIENT, AGE, GENDER, VIEW)
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A readable data folder.
-
-    Attributes:
-        root: the folder.
-        table: one row per image, sorted by "Image Index": NIH's columns, clean "Finding Labels",
-            and "path" (empty where the image is not on disk).
-        lists: NIH's official lists that are there, "train_val" and "test" → image names.
-        notices: what was wrong or missing, a sentence each.
-    """
-
-    root: Path
-    table: pd.DataFrame
-    lists: dict[str, frozenset[str]] = field(default_factory=dict)
-    notices: tuple[str, ...] = ()
 
 
 def is_data_folder(folder: Path) -> bool:
@@ -125,6 +104,17 @@ def read_dataset(folder: str | Path, *, allow_missing: bool = False) -> Dataset:
     )
 
 
+def nih(root: Path, options: ReadOptions) -> Dataset:
+    """NIH ChestX-ray14: Data_Entry_2017_v2020.csv, images/."""
+    dataset = read_dataset(root, allow_missing=options.allow_missing)
+    notices: list[str] = []
+    table = choose_views(dataset.table, options.views, notices)
+    return dataset.with_table(table.reset_index(drop=True), *notices)
+
+
+add_reader(nih, lambda root: root.is_dir() and find_table(root) is not None, nih)
+
+
 def read_label_table(source: Path) -> tuple[pd.DataFrame, list[str]]:
     """Read a label table on its own and apply the rules at the head of this module.
 
@@ -134,13 +124,9 @@ def read_label_table(source: Path) -> tuple[pd.DataFrame, list[str]]:
     Raises:
         DataError: it cannot be read or lacks "Image Index", "Finding Labels" or "Patient ID".
     """
-    table = read_csv(source)
-    absent = [name for name in (IMAGE, FINDING_LABELS, PATIENT) if name not in table.columns]
-    if absent:
-        raise DataError(
-            f"{source} lacks the column {' and '.join(map(repr, absent))}. "
-            f"Received the columns: {', '.join(map(repr, table.columns))}."
-        )
+    table = read_csv(source).rename(columns=_NEW_NAMES)
+    table = table.loc[:, ~table.columns.duplicated()]
+    require(table, source, IMAGE, FINDING_LABELS, PATIENT)
     table = table[[name for name in _KEPT_COLUMNS if name in table.columns]].copy()
     for name in table.columns:
         table[name] = table[name].str.strip()
@@ -169,43 +155,6 @@ def read_boxes(folder: Path) -> pd.DataFrame:
     boxes = pd.read_csv(source, skiprows=1, header=None, usecols=range(6), names=names)
     boxes["label"] = [canonical_label(name) for name in boxes["label"]]
     return boxes
-
-
-def read_csv(source: Path) -> pd.DataFrame:
-    """A CSV as text, plain or .gz, in any usual encoding; blanks in column names as one.
-
-    Raises:
-        DataError: it cannot be read, or is empty.
-    """
-    opener = gzip.open if source.suffix == ".gz" else open
-    try:
-        with opener(source, "rb") as file:
-            content = file.read()
-        text = _decode(content)
-        if not text.strip():
-            raise DataError(f"{source} is empty. `cxr-keras download` fetches NIH's own.")
-        # `index_col=False`: NIH's header has unquoted commas and, in 2017, a trailing one
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", pd.errors.ParserWarning)
-            table = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False, index_col=False)
-    except (OSError, EOFError, UnicodeError, zlib.error, pd.errors.ParserError) as error:
-        raise DataError(f"{source} cannot be read as a table ({str(error).strip()}).") from error
-    table = table.rename(columns=lambda name: re.sub(r"\s+", " ", str(name)).strip())
-    table = table.rename(columns=_NEW_NAMES)
-    return table.loc[:, ~table.columns.duplicated()]
-
-
-def _decode(content: bytes) -> str:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        pass
-    try:
-        return content.decode("cp1252")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
 
 
 def _clean_labels(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

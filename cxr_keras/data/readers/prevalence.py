@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from cxr_keras.data.dataset import FINDING_LABELS
 from cxr_keras.data.labels import LABELS, canonical_label, encode_cells
-from cxr_keras.data.readers.nih import FINDING_LABELS, read_csv, read_label_table
+from cxr_keras.data.readers.csv_files import read_csv
+from cxr_keras.data.readers.nih import read_label_table
 from cxr_keras.errors import DataError
 from cxr_keras.utils.arguments import PathLike
 

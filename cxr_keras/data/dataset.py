@@ -1,0 +1,96 @@
+"""A data set as everything after the readers sees it: one table of images, and its labels.
+
+The table has one row an image. Whatever the data set calls them, its columns are named as NIH
+names them, and what is not known of a data set has no column:
+
+    Image Index       the image's name, unique in the table
+    path              where its file lies; empty where it is not on disk
+    Patient ID        its patient
+    Finding Labels    the labels that it has, "A|B"
+    Unknown Labels    those of which nobody knows, "C|D"; no column where all are known
+    View Position     PA, AP, L …
+    Patient Age       in years
+    Patient Gender    F, M
+
+A label in neither cell is absent from the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxr_keras.data.labels import NIH, LabelSet, decode_rows, encode_cells
+
+IMAGE, FINDING_LABELS, PATIENT = "Image Index", "Finding Labels", "Patient ID"
+UNKNOWN_LABELS, PATH = "Unknown Labels", "path"
+AGE, GENDER, VIEW = "Patient Age", "Patient Gender", "View Position"
+TRAIN_VAL = "train_val"  # a list of images of which a data set leaves it open which are val
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A readable data set.
+
+    Attributes:
+        root: its folder, or the file that its images lie in.
+        table: one row per image, sorted by "Image Index", see this module.
+        lists: the data set's own splits, where it has some: "train", "val", "test" or "train_val" →
+            image names.
+        notices: what was wrong or missing, a sentence each.
+        labels: what its images are labelled for.
+        pixels: image's name → its grey pixels, a uint8 array (height, width), for a data set whose
+            images are no files; None where "path" names them.
+    """
+
+    root: Path
+    table: pd.DataFrame
+    lists: dict[str, frozenset[str]] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+    labels: LabelSet = NIH
+    pixels: Callable[[str], np.ndarray] | None = None
+
+    def with_table(self, table: pd.DataFrame, *notices: str) -> Dataset:
+        """The same with other rows, and what that means for a person."""
+        return replace(self, table=table, notices=(*self.notices, *notices))
+
+
+def truth_of(rows: pd.DataFrame, labels: Sequence[str]) -> np.ndarray:
+    """What is known of the labels of images.
+
+    Args:
+        rows: one row an image, with the cells of this module.
+        labels: names in the spelling of the cells.
+
+    Returns:
+        float32 (n, n_labels): 1, 0, or NaN where it is not known.
+    """
+    truth = encode_cells(rows[FINDING_LABELS], labels)
+    if UNKNOWN_LABELS in rows.columns:
+        unknown = encode_cells(rows[UNKNOWN_LABELS].fillna(""), labels)
+        truth[unknown > 0] = np.nan
+    return truth
+
+
+def cells_of(truth: np.ndarray, labels: Sequence[str]) -> dict[str, list[str]]:
+    """The cells of `truth`, the inverse of `truth_of`, without the second where all is known.
+
+    Args:
+        truth: (n, n_labels): 1, 0, or NaN where it is not known.
+        labels: names of its columns.
+    """
+    cells = {FINDING_LABELS: decode_rows(truth == 1, labels)}
+    unknown = np.isnan(truth)
+    if unknown.any():
+        cells[UNKNOWN_LABELS] = decode_rows(unknown, labels)
+    return cells
+
+
+def count_images(rows: pd.DataFrame) -> str:
+    """How many images of how many patients, for people."""
+    patients = rows[PATIENT].nunique()
+    return f"{len(rows):,} images of {patients:,} patients"
