@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 # Keras reads this once, when it is first imported; a person's own choice of backend stands.
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
-from cxr_keras.data.labels import FINDINGS, LABELS
+from cxr_keras.data.labels import FINDINGS, LABELS, LabelSet
 from cxr_keras.errors import CxrError
 
 if TYPE_CHECKING:
+    from cxr_keras.data.dataset import Dataset
     from cxr_keras.data.exploration import explore
+    from cxr_keras.data.readers.layout import LabelTable
+    from cxr_keras.data.readers.registry import register_dataset
     from cxr_keras.evaluation.comparison import compare
     from cxr_keras.evaluation.ensembling import ensemble
     from cxr_keras.evaluation.evaluation import evaluate
@@ -31,6 +34,9 @@ __all__ = [
     "FINDINGS",
     "LABELS",
     "CxrError",
+    "Dataset",
+    "LabelSet",
+    "LabelTable",
     "__version__",
     "assess",
     "build_model",
@@ -41,6 +47,7 @@ __all__ = [
     "explore",
     "load_model",
     "predict",
+    "register_dataset",
     "register_model",
     "train",
     "tune",
@@ -49,6 +56,8 @@ __all__ = [
 # Public names whose modules import Keras: they are loaded on first use, so that
 # `cxr-keras --help` answers at once.
 _LAZY = {
+    "Dataset": "cxr_keras.data.dataset",
+    "LabelTable": "cxr_keras.data.readers.layout",
     "assess": "cxr_keras.evaluation.predictions",
     "build_model": "cxr_keras.models.registry",
     "calibrate": "cxr_keras.evaluation.recalibration",
@@ -58,6 +67,7 @@ _LAZY = {
     "explore": "cxr_keras.data.exploration",
     "load_model": "cxr_keras.runs.model_file",
     "predict": "cxr_keras.inference.prediction",
+    "register_dataset": "cxr_keras.data.readers.registry",
     "register_model": "cxr_keras.models.registry",
     "train": "cxr_keras.training.run",
     "tune": "cxr_keras.training.tuning",

@@ -8,7 +8,14 @@ from typing import Any
 import click
 
 from cxr_keras.cli.options import FOLDER, framing_options, sampling_options
-from cxr_keras.data.options import PHANTOM_COUNT, PHANTOM_SEED
+from cxr_keras.cli.source_options import DATA, reading_options
+from cxr_keras.data.options import (
+    CHESTMNIST_SIZE,
+    CHESTMNIST_SIZES,
+    DOWNLOADS,
+    PHANTOM_COUNT,
+    PHANTOM_SEED,
+)
 
 
 @click.command()
@@ -45,33 +52,68 @@ def phantom(dest: Path, count: int, seed: int) -> None:
 
 @click.command()
 @click.argument("dest", type=FOLDER)
-@click.option("--archives", help="Which of the 12 archives, such as 1,3-5  [default: all]")
 @click.option(
-    "--metadata-only", is_flag=True, help="Fetch only the label table and the split lists."
+    "--set",
+    "data_set",
+    type=click.Choice(DOWNLOADS),
+    default=DOWNLOADS[0],
+    show_default=True,
+    help="Which data set: NIH ChestX-ray14 (42 GB), or ChestMNIST, the same films scaled down.",
 )
-@click.option("--keep-archives", is_flag=True, help="Keep each archive beside its images.")
-def download(dest: Path, archives: str | None, metadata_only: bool, keep_archives: bool) -> None:
-    """Fetch NIH ChestX-ray14 (42 GB in 12 archives) into DEST.
+@click.option("--archives", help="NIH: which of the 12 archives, such as 1,3-5  [default: all]")
+@click.option(
+    "--metadata-only", is_flag=True, help="NIH: fetch only the label table and the split lists."
+)
+@click.option("--keep-archives", is_flag=True, help="NIH: keep each archive beside its images.")
+@click.option(
+    "--size",
+    type=click.Choice([str(size) for size in CHESTMNIST_SIZES]),
+    help=f"ChestMNIST: pixels a side; 80 MB, 0.4, 1.4 or 3.9 GB  [default: {CHESTMNIST_SIZE}]",
+)
+def download(
+    dest: Path,
+    data_set: str,
+    archives: str | None,
+    metadata_only: bool,
+    keep_archives: bool,
+    size: str | None,
+) -> None:
+    """Fetch NIH ChestX-ray14 (42 GB in 12 archives) or ChestMNIST (one file) into DEST.
 
     Resumes where it stopped, checks the size and digest of each file, unpacks safely; what is done
-    is not fetched again. $CXR_KERAS_NIH_URL and $CXR_KERAS_NIH_METADATA_URL name mirrors.
+    is not fetched again. $CXR_KERAS_NIH_URL, $CXR_KERAS_NIH_METADATA_URL and
+    $CXR_KERAS_CHESTMNIST_URL name mirrors.
 
     \b
-    Example:
+    Examples:
       cxr-keras download data/nih --archives 1,3-5
+      cxr-keras download data/chestmnist --set chestmnist --size 64
     """
-    from cxr_keras.data.download.nih import download as fetch_nih
-
     if metadata_only and (archives or keep_archives):
         raise click.UsageError("--metadata-only fetches no archives; leave the other options out.")
-    folder = fetch_nih(
-        dest, archives=archives, metadata_only=metadata_only, keep_archives=keep_archives
-    )
-    click.echo(f"Ready: {folder}", err=True)
+    if data_set == DOWNLOADS[0]:
+        from cxr_keras.data.download.nih import download as fetch_nih
+
+        if size:
+            raise click.UsageError("--size belongs to --set chestmnist; NIH's films have one size.")
+        ready = fetch_nih(
+            dest, archives=archives, metadata_only=metadata_only, keep_archives=keep_archives
+        )
+    else:
+        from cxr_keras.data.download.chestmnist import download as fetch_chestmnist
+
+        if archives or metadata_only or keep_archives:
+            raise click.UsageError(
+                "--archives, --metadata-only and --keep-archives belong to --set nih; ChestMNIST "
+                "is one file."
+            )
+        ready = fetch_chestmnist(dest, size=int(size or CHESTMNIST_SIZE))
+    click.echo(f"Ready: {ready}", err=True)
 
 
 @click.command()
-@click.argument("data", type=FOLDER, required=False)
+@click.argument("data", type=DATA, required=False)
+@reading_options
 @sampling_options("--seed")
 @framing_options
 @click.option(
@@ -92,10 +134,12 @@ def prepare(data: Path | None, data_seed: int, **options: Any) -> None:
     """
     from cxr_keras.cli.tables import frame_table
     from cxr_keras.data import preparation, splits
+    from cxr_keras.data.reading import Reading
 
-    done = preparation.prepare(data, seed=data_seed, **options)
+    reading, options = Reading.of(options)
+    done = preparation.prepare(data, reading=reading, seed=data_seed, **options)
     click.echo(f"{len(done.manifest):,} images: {splits.describe_sizes(done.manifest)}\n")
-    click.echo(frame_table(splits.label_counts(done.manifest)))
+    click.echo(frame_table(splits.label_counts(done.manifest, done.labels.names)))
     shared = splits.shared_patients(done.manifest)
     pairs = ", ".join(f"{pair} {number:,}" for pair, number in shared.items())
     if any(shared.values()):
@@ -110,14 +154,15 @@ def prepare(data: Path | None, data_seed: int, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("data", type=FOLDER, required=False)
+@click.argument("data", type=DATA, required=False)
+@reading_options
 @click.option("--out", type=FOLDER, help="Folder for the files  [default: explore-<name of DATA>]")
 @click.option(
     "--all-rows/--on-disk",
     default=True,
     help="Every row of the label table, or only those with an image  [default: all rows]",
 )
-def explore(data: Path | None, out: Path | None, all_rows: bool) -> None:
+def explore(data: Path | None, out: Path | None, all_rows: bool, **reading: Any) -> None:
     """Count the labels of DATA, alone and together, and its patients by age, sex and view.
 
     The tables go to stdout and, with the figures as PNG and SVG, into a folder. The label table
@@ -131,7 +176,7 @@ def explore(data: Path | None, out: Path | None, all_rows: bool) -> None:
     from cxr_keras.data import exploration
     from cxr_keras.data.phantom import NOTICE
 
-    found = exploration.explore(data, on_disk=not all_rows, out=out)
+    found = exploration.explore(data, on_disk=not all_rows, out=out, **reading)
     if found.phantoms:
         click.echo(f"{NOTICE}\n")
     click.echo(

@@ -82,11 +82,6 @@ def _sentence(error: BaseException) -> str:
     return str(error)
 
 
-def data_option(command: Command) -> Command:
-    """The --data option that several commands share."""
-    return click.option("--data", type=FOLDER, help="Data folder in NIH's layout.")(command)
-
-
 def sampling_options(*seed_names: str) -> Callable[[Command], Command]:
     """Options of the choice of images and the split, shared by prepare and train.
 

@@ -12,12 +12,12 @@ from click.core import ParameterSource
 
 from cxr_keras.cli.options import (
     FOLDER,
-    data_option,
     output_dir_option,
     resamples_option,
     threshold_value,
     tta_option,
 )
+from cxr_keras.cli.source_options import DATA, READING, source_options
 from cxr_keras.evaluation.options import SPLIT_CHOICES
 from cxr_keras.metrics.options import RESAMPLES, SCALING_METHODS
 
@@ -28,7 +28,7 @@ CSV = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command()
 @click.argument("run", type=RUN, required=False)
-@data_option
+@source_options(several=False)
 @click.option(
     "--split",
     type=click.Choice(SPLIT_CHOICES),
@@ -46,7 +46,12 @@ CSV = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--predictions", type=CSV, help="Measure this CSV of prob_<label> columns, of any labels."
 )
-@click.option("--truth", type=CSV, help="NIH's label table, for --predictions.")
+@click.option(
+    "--truth",
+    type=CSV,
+    help="Another table of truth for the same images, such as radiologists' own labels: NIH's "
+    "label table, or any CSV with a row an image.",
+)
 @tta_option
 @resamples_option
 @click.option("--force", is_flag=True, help="Measure images that the network was trained on, too.")
@@ -70,24 +75,29 @@ def evaluate(
       cxr-keras evaluate saved_models/alexnet_custom-ep30-lr0.0005
       cxr-keras evaluate saved_models/alexnet_custom-ep30-lr0.0005 --thresholds 0.5
       cxr-keras evaluate saved_models/alexnet_custom-ep30-lr0.0005 --data other_hospital
+      cxr-keras evaluate saved_models/alexnet_custom-ep30-lr0.0005 --data data/nih \\
+        --truth radiologists.csv
       cxr-keras evaluate --predictions P.csv --truth Data_Entry_2017_v2020.csv
     """
     from cxr_keras.evaluation import evaluation
+    from cxr_keras.evaluation.predictions_file import evaluate_predictions
+    from cxr_keras.evaluation.result import CALIBRATED
 
     if predictions is not None and truth is not None and run is None:
         context = click.get_current_context()
-        for name in ("data", "split", "force", "tta"):
+        for name in ("data", "split", "force", "tta", *READING):
             if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-                raise click.UsageError(f"--{name} belongs to a RUN; leave it out.")
+                option = name.replace("_", "-")
+                raise click.UsageError(f"--{option} belongs to a RUN; leave it out.")
         if isinstance(thresholds, str):
             raise click.UsageError("--thresholds calibrated needs a RUN; give a number.")
         shared = {name: options[name] for name in ("resamples", "out")}
-        result = evaluation.evaluate_predictions(
+        result = evaluate_predictions(
             predictions, truth, thresholds=0.5 if thresholds is None else thresholds, **shared
         )
-    elif run is not None and predictions is None and truth is None:
-        wanted = evaluation.CALIBRATED if thresholds is None else thresholds
-        result = evaluation.evaluate(run, thresholds=wanted, **options)
+    elif run is not None and predictions is None:
+        wanted = CALIBRATED if thresholds is None else thresholds
+        result = evaluation.evaluate(run, thresholds=wanted, truth=truth, **options)
     else:
         raise click.UsageError("Give either RUN, or both --predictions and --truth.")
     _show(result)
@@ -95,7 +105,9 @@ def evaluate(
 
 @click.command()
 @click.argument("run", type=RUN)
-@data_option
+@click.option(
+    "--data", type=DATA, help="Where the data lies that RUN was trained on  [default: where it was]"
+)
 @click.option(
     "--method",
     type=click.Choice(SCALING_METHODS),
@@ -246,6 +258,9 @@ def _show(result: Any) -> None:
     click.echo(f"\n{tables.frame_table(found.example_based.drop(columns='meaning'))}")
     if not found.subgroups.empty:
         click.echo(f"\n{tables.subgroup_overview(found)}")
+    if result.own_labels is not None:
+        click.echo("\nThe data set's own labels against the same truth:\n")
+        click.echo(tables.own_labels_table(result.own_labels))
     if result.prevalence is not None:
         shown = result.prevalence.rename(columns={"training_prevalence": "in training"})
         click.echo(f"\n{tables.frame_table(shown)}")
@@ -255,12 +270,13 @@ def _show(result: Any) -> None:
 
 
 def _say_contradictions(rows: list[Any]) -> None:
-    from cxr_keras.data.labels import NO_FINDING
+    from cxr_keras.data.labels import normal_of
 
-    count = sum(NO_FINDING in row.findings and len(row.findings) > 1 for row in rows)
+    normal = next((normal_of(row.probabilities) for row in rows if row.probabilities), None)
+    count = sum(normal in row.findings and len(row.findings) > 1 for row in rows)
     if count:
         click.echo(
-            f"{count} of {len(rows)} images are predicted {NO_FINDING} beside a finding, which "
+            f"{count} of {len(rows)} images are predicted {normal} beside a finding, which "
             "excludes it; --resolve-no-finding keeps the finding.",
             err=True,
         )

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from cxr_keras.data.labels import NO_FINDING
 from cxr_keras.metrics import bootstrap
 from cxr_keras.metrics.assessment import Assessment
 from cxr_keras.metrics.per_label import DEFINED_SUFFIX, average_rows
@@ -40,6 +39,8 @@ def metrics_table(table: pd.DataFrame) -> str:
     """The per-label table as a person reads it; undefined measures are dashes, explained below."""
     is_count = table["label"].str.endswith(DEFINED_SUFFIX)
     shown = table[~is_count][["label", "support"]].copy()
+    if shown.assign(known=table["known"])["known"].nunique() > 1:  # some truth is unknown
+        shown["of images"] = table["known"]
     limits: list[float] = (
         list(table["threshold"].dropna().unique()) if "threshold" in table.columns else []
     )
@@ -71,6 +72,14 @@ def metrics_table(table: pd.DataFrame) -> str:
     return text
 
 
+def own_labels_table(table: pd.DataFrame) -> str:
+    """`second_truth.own_labels_table` as a person reads it."""
+    measured = table[~table["label"].str.endswith(DEFINED_SUFFIX)]
+    shown = measured[[name for name in table if not name.endswith(("_low", "_high"))]].copy()
+    shown = shown.rename(columns={"known": "of images"})
+    return frame_table(_with_intervals(shown, table, ("precision", "recall", "f1")))
+
+
 def comparison_table(table: pd.DataFrame) -> str:
     """`comparison.compare`'s table as a person reads it."""
     shown = table[["label"]].copy()
@@ -87,8 +96,8 @@ def comparison_table(table: pd.DataFrame) -> str:
 def assessment_sentences(found: Assessment) -> str:
     """What the tables do not show: how many images, and how No Finding was predicted."""
     text = f"{found.images:,} images; "
-    if NO_FINDING in found.labels:
-        text += f"{found.contradictions:,} are predicted No Finding beside a finding, "
+    if found.normal:
+        text += f"{found.contradictions:,} are predicted {found.normal} beside a finding, "
     return text + f"{found.silent:,} are predicted nothing at all."
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from cxr_keras.cli.options import (
-    data_option,
     output_dir_option,
     sampling_options,
 )
 from cxr_keras.cli.recipe_options import recipe_options
+from cxr_keras.cli.source_options import source_options
 from cxr_keras.errors import CxrError
 from cxr_keras.training.config import TrainConfig
 from cxr_keras.training.options import TUNE_TRIALS
@@ -58,7 +58,7 @@ def models() -> None:
 
 @click.command()
 @click.argument("model")
-@data_option
+@source_options(several=True)
 @recipe_options
 @weights_option
 @sampling_options()
@@ -94,7 +94,7 @@ def models() -> None:
     "--overwrite", is_flag=True, help="Replace a run of the same name, when this one is done."
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
-def train(model: str, data: Path | None, **settings: Any) -> None:
+def train(model: str, data: tuple[Path, ...], **settings: Any) -> None:
     """Train MODEL, keep its best epoch, evaluate it on the test split.
 
     With --test-share 0 there is none: its table is then of the validation split, which flatters.
@@ -126,7 +126,7 @@ def train(model: str, data: Path | None, **settings: Any) -> None:
 
 @click.command()
 @click.argument("model")
-@data_option
+@source_options(several=True)
 @click.option(
     "--trials",
     type=click.IntRange(min=1),
@@ -147,7 +147,7 @@ def train(model: str, data: Path | None, **settings: Any) -> None:
 @output_dir_option
 @click.option("--overwrite", is_flag=True, help="Replace a search of the same name.")
 @click.option("--resume", is_flag=True, help="Go on with a search of the same name and settings.")
-def tune(model: str, data: Path | None, **settings: Any) -> None:
+def tune(model: str, data: tuple[Path, ...], **settings: Any) -> None:
     """Search the numbers of MODEL's recipe on the validation split.
 
     Every setting that you give stays as you say; the learning rate, weight decay, layer-wise decay,

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr_keras.data import phantom, pixel_store, preparation
+from cxr_keras.data import array_images, phantom, pixel_store, preparation
 from cxr_keras.framing import Framing
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import cache_folder, hold_lock
@@ -26,6 +26,7 @@ DAY_S = 86_400.0
 KINDS = {
     phantom.FOLDER: ("phantoms", (phantom.MARKER,)),
     pixel_store.FOLDER: ("pixel store", (pixel_store.INDEX, pixel_store.PIXELS)),
+    array_images.FOLDER: ("unpacked images", (array_images.PIXELS,)),
     "features": ("features of frozen layers", ("features.npy",)),
     preparation.FOLDER: ("manifest", (preparation.MANIFEST,)),
 }
@@ -38,8 +39,8 @@ class Entry:
     """One thing in the cache.
 
     Attributes:
-        what: "phantoms", "pixel store", "features of frozen layers", "manifest", or
-            "half-written" for what a killed process left.
+        what: "phantoms", "pixel store", "unpacked images", "features of frozen layers",
+            "manifest", or "half-written" for what a killed process left.
         folder: where it lies.
         size: in bytes.
         days: since it was last used.

@@ -17,6 +17,7 @@ A label in neither cell is absent from the image.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -45,6 +46,9 @@ class Dataset:
         labels: what its images are labelled for.
         pixels: image's name → its grey pixels, a uint8 array (height, width), for a data set whose
             images are no files; None where "path" names them.
+        name: what the data set is called, such as "nih"; empty where nobody says.
+        others: the folders of the data sets that were joined to it.
+        shares_patients_with: names of data sets whose patients are among its own.
     """
 
     root: Path
@@ -53,6 +57,63 @@ class Dataset:
     notices: tuple[str, ...] = ()
     labels: LabelSet = NIH
     pixels: Callable[[str], np.ndarray] | None = None
+    name: str = ""
+    others: tuple[Path, ...] = ()
+    shares_patients_with: tuple[str, ...] = ()
+
+    @classmethod
+    def from_table(
+        cls,
+        table: pd.DataFrame,
+        images: str | os.PathLike[str] | Callable[[str], np.ndarray],
+        *,
+        labels: LabelSet | Sequence[str],
+        image_column: str = "image",
+        patient_column: str | None = "patient",
+        name: str = "table",
+    ) -> Dataset:
+        """A data set made in Python.
+
+        Args:
+            table: one row an image. A column for each label holds 1 (there), 0 (absent), -1
+                (uncertain: unknown) or nothing (unknown); "view", "age" (years), "sex" (F, M) and
+                "split" (train, val, test) are taken where they are there.
+            images: the folder that the image column's paths are relative to; or a function from an
+                image's name to its grey pixels, a uint8 array (height, width), 0 black … 255 white.
+            labels: names of the columns of labels; of names, "No Finding" or "Normal" is the one
+                that says that there is no finding.
+            image_column: the column of the images' names or paths.
+            patient_column: the column of the patients; None where each image is of a patient of
+                its own.
+            name: what the data set is called.
+
+        Raises:
+            DataError: a column is missing, a value is none that it can hold, or no image is there.
+
+        Example:
+            >>> from cxr_keras import Dataset, train
+            >>> data = Dataset.from_table(table, "scans/", labels=["Edema", "Mass"])
+            >>> run = train("resnet_custom", data=data, epochs=2)
+        """
+        from cxr_keras.data.from_python import dataset_from_table
+
+        return dataset_from_table(
+            table,
+            images,
+            labels=labels,
+            image_column=image_column,
+            patient_column=patient_column,
+            name=name,
+        )
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """Its folder, and those of the data sets that were joined to it."""
+        return (self.root, *self.others)
+
+    def named(self, name: str) -> Dataset:
+        """The same with a name."""
+        return replace(self, name=name)
 
     def with_table(self, table: pd.DataFrame, *notices: str) -> Dataset:
         """The same with other rows, and what that means for a person."""

@@ -1,23 +1,24 @@
 """What is in a data folder, from its label table: labels, combinations, age, sex and view.
 
-Figures 2 and 3 of the report, for any folder in NIH's layout. No image is opened.
+Figures 2 and 3 of the report, for any data set. No image is opened.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
 
 from cxr_keras import plots
 from cxr_keras.data import phantom
-from cxr_keras.data.dataset import AGE, FINDING_LABELS, GENDER, PATIENT, VIEW
+from cxr_keras.data.dataset import AGE, FINDING_LABELS, GENDER, PATIENT, VIEW, truth_of
 from cxr_keras.data.demographics import groups_of
-from cxr_keras.data.labels import LABELS, NO_FINDING, encode_cells
-from cxr_keras.data.preparation import resolve_data
-from cxr_keras.data.readers import nih
+from cxr_keras.data.reading import Data, Reading, ReadSettings
+from cxr_keras.data.source import read_data
 from cxr_keras.errors import DataError
 from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.console import notice
@@ -39,7 +40,7 @@ class Exploration:
     """What was found in a data folder.
 
     Attributes:
-        labels: one row per label, in the order of `LABELS`: label, images, single (of them with
+        labels: one row per label, in the data set's order: label, images, single (of them with
             this label alone), multiple (with others), share (of all images).
         people: one row per age band, sex and view: group, value, images, patients, share (of all
             images); without rows where the table has none of the three columns. A patient counts
@@ -47,6 +48,7 @@ class Exploration:
         images: how many.
         patients: how many.
         multiple_share: share of the images with more than one finding.
+        normal: the label that says that there is no finding; None if none does.
         phantoms: whether these are synthetic drawings.
         folder: where the tables and figures (`FILES`) lie.
     """
@@ -56,25 +58,32 @@ class Exploration:
     images: int
     patients: int
     multiple_share: float
+    normal: str | None
     phantoms: bool
     folder: Path
 
 
 def explore(
-    data: PathLike | None = None, *, on_disk: bool = False, out: PathLike | None = None
+    data: Data | None = None,
+    *,
+    on_disk: bool = False,
+    out: PathLike | None = None,
+    **reading: Unpack[ReadSettings],
 ) -> Exploration:
     """Count labels, their combinations, ages, sexes and views; write tables and figures.
 
     Args:
-        data: a folder in NIH's layout; None as in `resolve_data`.
+        data: a data folder in a known layout (docs/datasets.md), a `Dataset`, or several; None as
+            in `resolve_data`.
         on_disk: count only images that are there, not every row of the label table.
         out: folder for the files; by default `explore-<name of the data folder>` here.
+        **reading: how the data is read, see `cxr_keras.data.reading.Reading`.
 
     Raises:
         DataError: the data cannot be read, or `out` cannot be written.
     """
-    root = resolve_data(data)
-    dataset = nih.read_dataset(root, allow_missing=not on_disk)
+    dataset = read_data(data, Reading.of(reading)[0], allow_missing=not on_disk)
+    root = dataset.root
     is_phantom = phantom.is_phantom_folder(root)
     absent = [column for column in _GROUPS.values() if column not in dataset.table.columns]
     for sentence in dataset.notices:
@@ -83,13 +92,14 @@ def explore(
         notice(f"The label table lacks {' and '.join(map(repr, absent))}: not counted by it.")
     # the built-in phantoms lie in the cache, in a folder whose name says nothing
     name = "phantoms" if data is None and is_phantom else root.resolve().name
-    labels = label_table(dataset.table[FINDING_LABELS])
+    labels = label_table(dataset.table, dataset.labels.names)
     found = Exploration(
         labels=labels,
         people=people_table(dataset.table),
         images=len(dataset.table),
         patients=int(dataset.table[PATIENT].nunique()),
         multiple_share=float(dataset.table[FINDING_LABELS].str.contains("|", regex=False).mean()),
+        normal=dataset.labels.normal,
         phantoms=is_phantom,
         folder=Path(out).expanduser() if out else Path(f"explore-{name}"),
     )
@@ -97,25 +107,32 @@ def explore(
     return found
 
 
-def label_table(cells: pd.Series) -> pd.DataFrame:
+def label_table(images: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
     """Images of each label, and how many of them carry it alone and with others.
 
     Args:
-        cells: clean `"A|B"` cells, one an image.
+        images: one row per image, with the cells of `data.dataset`.
+        labels: of the data set.
+
+    Returns:
+        Columns label, images, single, multiple, share (of the images of which it is known), and
+        where some are not known, unknown.
     """
-    counts = cells.value_counts()  # NIH's 112,120 images have 836 combinations
-    truth = encode_cells(counts.index).astype(bool)
-    alone = truth & (truth.sum(axis=1, keepdims=True) == 1)
-    images, single = (np.asarray(counts) @ flags.astype(int) for flags in (truth, alone))
-    return pd.DataFrame(
+    truth = truth_of(images, labels)
+    present, unknown = truth == 1, np.isnan(truth).sum(axis=0)
+    alone = present & (present.sum(axis=1, keepdims=True) == 1)
+    counts, single = present.sum(axis=0), alone.sum(axis=0)
+    known = np.maximum(len(images) - unknown, 1)
+    table = pd.DataFrame(
         {
-            "label": LABELS,
-            "images": images,
+            "label": labels,
+            "images": counts,
             "single": single,
-            "multiple": images - single,
-            "share": images / len(cells),
+            "multiple": counts - single,
+            "share": counts / known,
         }
     )
+    return table.assign(unknown=unknown) if unknown.any() else table
 
 
 def people_table(images: pd.DataFrame) -> pd.DataFrame:
@@ -139,7 +156,7 @@ def _write(found: Exploration) -> None:
     figures = {
         LABEL_COUNTS_PLOT: plots.label_counts_figure(found.labels, note),
         COMBINATIONS_PLOT: plots.combination_figure(
-            found.labels[found.labels["label"] != NO_FINDING], note
+            found.labels[found.labels["label"] != found.normal], note
         ),
     }
     try:

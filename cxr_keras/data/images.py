@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from cxr_keras.data.array_images import read_row, row_of
 from cxr_keras.errors import ImageError
 from cxr_keras.framing import DEFAULT_FRAMING, Framing
 
@@ -27,7 +28,7 @@ def read_image(path: str | Path, framing: Framing = DEFAULT_FRAMING) -> np.ndarr
     antialiased bilinear filter scales the image.
 
     Args:
-        path: the file.
+        path: the file, or a row of an array in an archive, see `array_images`.
         framing: the size, and how much of the image is kept. By default the shorter side becomes
             256 pixels and the centre is kept, as torchvision's `Resize(256)` does.
 
@@ -37,13 +38,15 @@ def read_image(path: str | Path, framing: Framing = DEFAULT_FRAMING) -> np.ndarr
     Raises:
         ImageError: the file is missing, unreadable, no PNG or JPEG, cut short, animated or of
             more than 80 megapixels. The message names the file.
+        DataError: it is a row of an archive that cannot be read or unpacked.
     """
+    row = row_of(path)
+    if row is not None:
+        return _framed(read_row(row), path, framing)
     try:
         with Image.open(path, formats=_FORMATS) as image:
-            _check(image, path, framing)
             # inside: a grey image is not decoded before it is scaled
-            square = _centre_square if framing.fit == "crop" else _padded_square
-            return square(_to_grey(image), framing.stored)
+            return _framed(image, path, framing)
     except ImageError:
         raise
     # Pillow's own limit, which it checks first: above 89 megapixels it warns (an error under
@@ -67,6 +70,26 @@ def find_image_files(folder: Path) -> list[Path]:
         for path in found
         if path.is_file() and not any(p.startswith(".") for p in path.relative_to(folder).parts)
     )
+
+
+def frame_array(pixels: np.ndarray, name: str, framing: Framing = DEFAULT_FRAMING) -> np.ndarray:
+    """A grey array as `read_image` would give it if it were a file.
+
+    Args:
+        pixels: uint8 (height, width), 0 black … 255 white.
+        name: what an error calls it.
+        framing: the size, and how much of the image is kept.
+
+    Raises:
+        ImageError: it is too small or too large.
+    """
+    return _framed(Image.fromarray(pixels), name, framing)
+
+
+def _framed(image: Image.Image, path: str | Path, framing: Framing) -> np.ndarray:
+    _check(image, path, framing)
+    square = _centre_square if framing.fit == "crop" else _padded_square
+    return square(_to_grey(image), framing.stored)
 
 
 def _check(image: Image.Image, path: str | Path, framing: Framing) -> None:

@@ -100,6 +100,11 @@ NIH = LabelSet(
 LABELS, FINDINGS = NIH.names, NIH.findings  # of NIH ChestX-ray14
 
 
+def normal_of(labels: Iterable[str]) -> str | None:
+    """The label that says that there is no finding, by its name; None if none does."""
+    return next((name for name in labels if plain(name) in ("no_finding", "normal")), None)
+
+
 def canonical_label(name: str) -> str | None:
     """The one of NIH's labels that `name` means, or None, see `LabelSet.canonical`."""
     return NIH.canonical(name)
@@ -147,6 +152,10 @@ def decode(vector: ArrayLike, labels: Sequence[str] = LABELS) -> str:
 
 def decode_rows(flags: np.ndarray, labels: Sequence[str]) -> list[str]:
     """The `"A|B"` cell of each row of flags (n, n_labels); the inverse of `encode_cells`."""
-    kinds, row = np.unique(np.asarray(flags, dtype=bool), axis=0, return_inverse=True)
-    cells = np.array([decode(kind, labels) for kind in kinds], dtype=object)
-    return [] if not len(row) else list(cells[row.reshape(-1)])
+    flags = np.asarray(flags, dtype=bool)
+    cells: dict[bytes, str] = {}  # of many images few cells differ
+    keys = [row.tobytes() for row in np.packbits(flags, axis=1)]
+    for key, row in zip(keys, flags, strict=True):
+        if key not in cells:
+            cells[key] = decode(row, labels)
+    return [cells[key] for key in keys]

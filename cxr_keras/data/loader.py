@@ -13,7 +13,8 @@ from cxr_keras.data.preparation import PreparedSplit
 
 
 class RadiographLoader(keras.utils.PyDataset):
-    """Batches of (pixels, truth): uint8 (B, side, side, 1) and float32 (B, 15).
+    """Batches of (pixels, truth): uint8 (B, side, side, 1) and float32 (B, n_labels), NaN
+    where a label is not known.
 
     Samples, not batches, are shuffled anew every epoch, from a generator of the loader's own
     that depends on `seed` and the epoch's number only; so an epoch that is run again after an
@@ -93,6 +94,7 @@ class RadiographLoader(keras.utils.PyDataset):
 
 def _chances(truth: np.ndarray) -> np.ndarray:
     """How probable each image is to be drawn: as one over the share of its rarest label."""
+    truth = np.nan_to_num(truth)  # what is not known asks for nothing
     share = np.maximum(truth.mean(axis=0), 1 / max(len(truth), 1))
     weight = (truth / share).max(axis=1)
     weight = np.where(weight > 0, weight, 1.0).astype("float64")

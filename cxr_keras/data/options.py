@@ -24,6 +24,10 @@ SAMPLERS = ("uniform", "balanced")
 Uncertain = Literal["ignore", "ones", "zeros"]
 UNCERTAIN: tuple[Uncertain, ...] = get_args(Uncertain)
 IGNORE: Uncertain = "ignore"
+FORMATS = ("nih", "chexpert", "mimic-cxr", "padchest", "vindr", "rsna", "openi", "chestmnist")
+DOWNLOADS = ("nih", "chestmnist")  # which data sets can be fetched; the first by default
+CHESTMNIST_SIZES = (28, 64, 128, 224)  # pixels a side
+CHESTMNIST_SIZE = 64
 SHARED, UNION = "shared", "all"  # which labels of several data sets
 
 

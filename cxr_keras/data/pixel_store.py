@@ -31,6 +31,7 @@ from typing import BinaryIO, cast
 import numpy as np
 import pandas as pd
 
+from cxr_keras.data.array_images import file_of
 from cxr_keras.data.images import VERSION, read_image
 from cxr_keras.errors import CxrError, DataError, ImageError
 from cxr_keras.framing import DEFAULT_FRAMING, FITS, Fit, Framing
@@ -130,12 +131,12 @@ def _name(root: str, framing: Framing) -> str:
 
 
 def _states(paths: Sequence[PathLike]) -> pd.DataFrame:
-    """Path, size and times of each file, by which it is known again."""
+    """Path, size and times of each file, by which it is known again; of a row, its archive's."""
     rows = []
     for path in paths:
         name = os.path.abspath(path)
         try:
-            stat = os.stat(name)
+            stat = os.stat(file_of(name))
             rows.append((name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
         except OSError:
             rows.append((name, _UNREADABLE, 0, 0))

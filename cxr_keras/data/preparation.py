@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from cxr_keras.data import phantom, pixel_store
-from cxr_keras.data.dataset import FINDING_LABELS, IMAGE, Dataset
-from cxr_keras.data.labels import LABELS, encode_cells
+from cxr_keras.data.dataset import FINDING_LABELS, IMAGE, PATH, UNKNOWN_LABELS, Dataset, truth_of
+from cxr_keras.data.from_python import function_store
+from cxr_keras.data.labels import LABELS, NIH, LabelSet
 from cxr_keras.data.options import (
     DEFAULT_SPLIT_METHOD,
     SEED,
@@ -22,17 +23,16 @@ from cxr_keras.data.options import (
     images_per_class,
     split_shares,
 )
-from cxr_keras.data.readers import nih
+from cxr_keras.data.reading import Data, Reading
 from cxr_keras.data.selection import choose_images
-from cxr_keras.data.splits import TRAIN, split_images
+from cxr_keras.data.source import read_data
+from cxr_keras.data.splits import GIVEN, TRAIN, given_split, split_images
 from cxr_keras.framing import DEFAULT_FRAMING, FIT, SIZE, Fit, Framing
 from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.arrays import take_rows
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import atomic_file, cache_folder
 
-DATA_VARIABLE = "CXR_KERAS_DATA"
-DEFAULT_FOLDER = Path("data/nih")
 FOLDER, MANIFEST = "prepared", "manifest.csv"
 
 
@@ -45,13 +45,15 @@ class PreparedSplit:
         pixels: all decoded images of the store, uint8 (N, side, side), memory-mapped; it
             holds images of other choices, too.
         index: (n,) which rows of `pixels` belong to this split, in the order of `rows`.
-        truth: float32 (n, 15) multi-hot labels.
+        truth: float32 (n, n_labels): 1, 0, or NaN where it is not known.
+        labels: names of the columns of `truth`.
     """
 
     rows: pd.DataFrame
     pixels: np.ndarray
     index: np.ndarray
     truth: np.ndarray
+    labels: tuple[str, ...] = LABELS
 
     def __len__(self) -> int:
         return len(self.index)
@@ -75,6 +77,10 @@ class Prepared:
         phantoms: whether these are synthetic drawings.
         not_chosen: images of the folder that were left out because their labels had enough.
         framing: how large the images are stored, and how much of them.
+        labels: what the images are labelled for.
+        roots: the data folder, and those of the data sets that were joined to it.
+        reading: how they were read.
+        name: what the data set is called, such as "nih".
     """
 
     root: Path
@@ -85,13 +91,18 @@ class Prepared:
     phantoms: bool
     not_chosen: int = 0
     framing: Framing = DEFAULT_FRAMING
+    labels: LabelSet = NIH
+    roots: tuple[Path, ...] = ()
+    reading: Reading = field(default_factory=Reading)
+    name: str = ""
 
     def split(self, split: str) -> PreparedSplit:
         """The images of "train", "val", "test", or "all" of them."""
         assert self.store is not None, "planned without images"
         rows = self.manifest.iloc[self.places(split)].reset_index(drop=True)
-        truth = encode_cells(rows[FINDING_LABELS])
-        return PreparedSplit(rows, self.store.pixels, rows["row"].to_numpy(), truth)
+        names = self.labels.names
+        truth = truth_of(rows, names)
+        return PreparedSplit(rows, self.store.pixels, rows["row"].to_numpy(), truth, names)
 
     def places(self, split: str) -> np.ndarray:
         """Which rows of the manifest are those of "train", "val", "test", or "all" of them."""
@@ -99,53 +110,26 @@ class Prepared:
         return np.arange(len(wanted)) if split == "all" else np.flatnonzero(wanted)
 
     def base_rates(self) -> dict[str, float]:
-        """Label → share of the training images that have it."""
-        cells = self.manifest.loc[self.manifest["split"] == TRAIN, FINDING_LABELS]
-        rates = encode_cells(cells).mean(axis=0)
-        return {label: round(float(rate), 6) for label, rate in zip(LABELS, rates, strict=True)}
+        """Label → its share of the training images for which it is known; 0 where it never is."""
+        names = self.labels.names
+        truth = truth_of(self.manifest[self.manifest["split"] == TRAIN], names)
+        known = np.maximum((~np.isnan(truth)).sum(axis=0), 1)
+        rates = np.nansum(truth, axis=0) / known
+        return {name: round(float(rate), 6) for name, rate in zip(names, rates, strict=True)}
 
     @property
     def fingerprint(self) -> str:
         """A digest of the images' names, labels, splits and pixels."""
-        columns = self.manifest[[IMAGE, FINDING_LABELS, "split", "digest"]]
+        names = [IMAGE, FINDING_LABELS, UNKNOWN_LABELS, "split", "digest"]
+        columns = self.manifest[[name for name in names if name in self.manifest.columns]]
         text = columns.to_csv(index=False, lineterminator="\n")
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def resolve_data(data: PathLike | None) -> Path:
-    """The data folder: `data`, else $CXR_KERAS_DATA, else ./data/nih with images, else phantoms.
-
-    Says in one line on stderr which one it took when nobody named it.
-    """
-    if data:
-        return Path(data).expanduser()
-    named = os.environ.get(DATA_VARIABLE)
-    if named:
-        notice(f"Data: {named} (from ${DATA_VARIABLE}).")
-        return Path(named).expanduser()
-    if nih.is_data_folder(DEFAULT_FOLDER):
-        notice(f"Data: {DEFAULT_FOLDER}.")
-        return DEFAULT_FOLDER
-    folder = phantom.default_phantoms()
-    notice(f"Data: no NIH folder named, so the built-in phantoms. {phantom.NOTICE}")
-    return folder
-
-
-def drawn_again(root: Path, *, phantoms: bool) -> Path:
-    """`root`; or where it was the built-in phantoms and the cache was cleared, they, drawn again.
-
-    Args:
-        root: the data folder of a run.
-        phantoms: whether it held phantoms.
-    """
-    if phantoms and root.name == phantom.default_name() and not root.exists():
-        return phantom.default_phantoms()
-    return root
-
-
 def prepare(
-    data: PathLike | None = None,
+    data: Data | None = None,
     *,
+    reading: Reading | None = None,
     per_class: int | str | None = None,
     split_method: SplitMethod = DEFAULT_SPLIT_METHOD,
     seed: int = SEED,
@@ -159,7 +143,8 @@ def prepare(
     """Choose images, split them, decode each once, and write manifest.csv.
 
     Args:
-        data: a folder in NIH's layout; None as in `resolve_data`.
+        data: one data set or several, see `source.read_data`.
+        reading: how they are read.
         per_class: images chosen for each label, or "all"; by default 300, or every image for the
             official split.
         split_method: "patient", "paper" or "official".
@@ -177,11 +162,12 @@ def prepare(
         CxrError: there is no such size or fit.
     """
     split_shares(val_share, test_share, split_method)  # refused before any work is done
-    dataset = nih.read_dataset(resolve_data(data), allow_missing=allow_missing)
+    dataset = read_data(data, reading, allow_missing=allow_missing)
     for sentence in dataset.notices:
         notice(sentence)
     prepared, notices = prepare_dataset(
         dataset,
+        reading=reading,
         per_class=per_class,
         split_method=split_method,
         seed=seed,
@@ -200,6 +186,7 @@ def prepare(
 def prepare_dataset(
     dataset: Dataset,
     *,
+    reading: Reading | None = None,
     per_class: int | str | None = None,
     split_method: SplitMethod = DEFAULT_SPLIT_METHOD,
     seed: int = SEED,
@@ -210,27 +197,33 @@ def prepare_dataset(
     allow_missing: bool = False,
     out: PathLike | None = None,
 ) -> tuple[Prepared, list[str]]:
-    """`prepare` of a folder that was read; its notices are returned, not said."""
-    root, per_class = dataset.root, images_per_class(per_class, split_method)
+    """`prepare` of data that was read; its notices are returned, not said."""
+    root, reading = dataset.root, reading or Reading()
+    given = reading.manifest is not None
+    per_class = None if given else images_per_class(per_class, split_method)
     framing = Framing(size, fit)
     limit = None if isinstance(per_class, str) else per_class
-    chosen = choose_images(dataset.table, per_class=limit, seed=seed)
+    names = dataset.labels.names
+    chosen = choose_images(dataset.table, per_class=limit, seed=seed, labels=names)
     not_chosen = len(dataset.table) - len(chosen)
-    store = None
-    if not allow_missing:
-        store = pixel_store.open_store(list(chosen["path"]), root, framing)
+    store = None if allow_missing else store_of(dataset, chosen, framing)
     chosen, bad = with_pixels(chosen, store)
     shares = split_shares(val_share, test_share, split_method)
-    manifest, notices = split_images(
-        chosen,
-        dataset,
-        method=split_method,
-        seed=seed,
-        val_share=val_share,
-        test_share=test_share,
-    )
-    setting = f"{root.resolve()} {per_class} {split_method} {seed} {shares} {allow_missing}"
+    if given:
+        manifest, notices = given_split(chosen, dataset)
+    else:
+        manifest, notices = split_images(
+            chosen,
+            dataset,
+            method=split_method,
+            seed=seed,
+            val_share=val_share,
+            test_share=test_share,
+        )
+    places = os.pathsep.join(str(one.resolve()) for one in dataset.roots)
+    setting = f"{places} {per_class} {split_method} {seed} {shares} {allow_missing}"
     setting += "" if framing == DEFAULT_FRAMING else f" {framing}"
+    setting += f" {said}" if (said := reading.said()) else ""
     key = hashlib.sha256(setting.encode()).hexdigest()[:12]
     folder = Path(out) if out else cache_folder(FOLDER, key)
     folder.mkdir(parents=True, exist_ok=True)
@@ -238,9 +231,28 @@ def prepare_dataset(
         manifest.to_csv(temporary, index=False, errors="backslashreplace")
     is_phantom = phantom.is_phantom_folder(root)
     prepared = Prepared(
-        root, manifest, folder, store, split_method, is_phantom, not_chosen, framing
+        root,
+        manifest,
+        folder,
+        store,
+        GIVEN if given else split_method,
+        is_phantom,
+        not_chosen,
+        framing,
+        dataset.labels,
+        dataset.roots,
+        reading,
+        dataset.name,
     )
     return prepared, bad + notices
+
+
+def store_of(dataset: Dataset, rows: pd.DataFrame, framing: Framing) -> pixel_store.PixelStore:
+    """The decoded images of some rows of a data set, in their order."""
+    if dataset.pixels is not None:
+        return function_store(dataset.pixels, list(rows[IMAGE]), framing)
+    place = os.pathsep.join(os.path.abspath(root) for root in dataset.roots)
+    return pixel_store.open_store(list(rows[PATH]), place, framing)
 
 
 def with_pixels(

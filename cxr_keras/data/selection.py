@@ -6,7 +6,7 @@ NIH's 112,120. Such a choice is balanced: it gives every label a share that no h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,22 +18,31 @@ from cxr_keras.data.options import PER_CLASS
 from cxr_keras.errors import DataError
 
 CHOSEN_FOR = "chosen_for"
+NONE = "none"  # of the labels
 
 
 def choose_images(
-    table: pd.DataFrame, *, per_class: int | None = PER_CLASS, seed: int
+    table: pd.DataFrame,
+    *,
+    per_class: int | None = PER_CLASS,
+    seed: int,
+    labels: Sequence[str] = LABELS,
 ) -> pd.DataFrame:
     """Choose up to `per_class` images for each label, the rarest label first, each image once.
+
+    Images that are known to have none of the labels are chosen last, as if they had one of their
+    own.
 
     Args:
         table: rows with "Image Index" and clean "Finding Labels".
         per_class: images chosen for each label; a label with fewer gives all it has left. None
             chooses every image.
         seed: of the choice. The order of the rows does not matter.
+        labels: of the data set.
 
     Returns:
         The chosen rows, sorted by "Image Index", with the label each was chosen for in
-        "chosen_for".
+        "chosen_for", or "none".
 
     Raises:
         DataError: `per_class` is below 1.
@@ -41,13 +50,15 @@ def choose_images(
     if per_class is not None and per_class < 1:
         raise DataError(f"Images per label must be 1 or more. Received: {per_class}.")
     table = table.sort_values(IMAGE, ignore_index=True)
-    truth = encode_cells(table[FINDING_LABELS]).astype(bool)
+    truth = encode_cells(table[FINDING_LABELS], labels).astype(bool)
+    truth = np.concatenate([truth, ~truth.any(axis=1, keepdims=True)], axis=1)
     chosen_for = np.full(len(table), "", dtype=object)
-    for index in np.argsort(truth.sum(axis=0), kind="stable"):
+    order = np.argsort(truth[:, :-1].sum(axis=0), kind="stable")
+    for index in [*order, len(labels)]:
         free = np.flatnonzero(truth[:, index] & (chosen_for == ""))
         rng = np.random.default_rng([seed, int(index)])
         taken = rng.permutation(free)[:per_class]
-        chosen_for[taken] = LABELS[index]
+        chosen_for[taken] = labels[index] if index < len(labels) else NONE
     table[CHOSEN_FOR] = chosen_for
     return table[table[CHOSEN_FOR] != ""].reset_index(drop=True)
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from cxr_keras.data.dataset import FINDING_LABELS, IMAGE, PATIENT, Dataset
+from cxr_keras.data.dataset import FINDING_LABELS, IMAGE, PATIENT, TRAIN_VAL, Dataset
 from cxr_keras.data.labels import LABELS, encode_cells
 from cxr_keras.data.options import SPLIT_METHODS, VAL_SHARE, SplitMethod, split_shares
 from cxr_keras.data.selection import CHOSEN_FOR
@@ -27,6 +27,7 @@ from cxr_keras.errors import DataError
 DIGEST = "digest"
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLITS = (TRAIN, VAL, TEST)
+GIVEN = "manifest"  # the method of a split that a person made
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def split_images(
         dataset: for its official lists.
         method: one of `SPLIT_METHODS`: "paper" (by image; a patient may have images in several
             splits), "patient" (the same shares; all images of a patient in one split) or
-            "official" (NIH's lists, validation cut from train_val by patient). Copies follow the
+            "official" (the data set's own lists; validation cut from train_val by patient where
+            there is no list of it). Copies follow the
             first of them with "paper"; their patients count as one with "patient"; those of test
             images are left out of train_val with "official".
         seed: of the split.
@@ -96,6 +98,48 @@ def split_images(
     return chosen, notices
 
 
+def given_split(chosen: pd.DataFrame, dataset: Dataset) -> tuple[pd.DataFrame, list[str]]:
+    """The split that a manifest gives, checked.
+
+    Args:
+        chosen: its images, with "digest" where they are at hand.
+        dataset: the manifest as it was read; its lists are the splits.
+
+    Returns:
+        The rows with a "split" column, and notices.
+
+    Raises:
+        DataError: there is no training or no validation image, or a patient or an image (under two
+            names) is in two splits.
+    """
+    split = pd.Series("", index=chosen.index)
+    for name, images in dataset.lists.items():
+        split[chosen[IMAGE].isin(images)] = name
+    nowhere = int((~split.isin(SPLITS)).sum())
+    notices = [f"{nowhere:,} images of the manifest are in no split: left out."] if nowhere else []
+    rows = chosen.assign(split=split)[split.isin(SPLITS)].reset_index(drop=True)
+    empty = [name for name in (TRAIN, VAL) if name not in set(rows["split"])]
+    if empty:
+        raise DataError(
+            f"The manifest puts no image into {' and '.join(empty)}. Its column split says one of "
+            f"{', '.join(SPLITS)} for each image; test may be without one."
+        )
+    shared = {pair: number for pair, number in shared_patients(rows).items() if number}
+    if shared:
+        pairs = ", ".join(f"{number:,} in {pair}" for pair, number in shared.items())
+        splits = rows.groupby(PATIENT)["split"].nunique()
+        raise DataError(
+            f"The manifest has patients in two splits ({pairs}), such as {splits.idxmax()}, so the "
+            "result would flatter. Put all images of a patient into one split."
+        )
+    if copies := shared_images(rows):
+        raise DataError(
+            f"The manifest has {copies:,} images in two splits under different names. Put copies "
+            "of an image into one split."
+        )
+    return rows, notices
+
+
 def _check_promises(
     split: pd.DataFrame, dataset: Dataset, method: SplitMethod, shares: _Shares
 ) -> None:
@@ -109,11 +153,11 @@ def _check_promises(
     if method == "patient" and any(shared.values()):
         broken.append("a patient is in two splits")
     if method == "official":
-        if shared[f"{TRAIN}/{VAL}"]:
+        if shared[f"{TRAIN}/{VAL}"] and VAL not in dataset.lists:
             broken.append("a patient is in train and val")
         right = split[IMAGE].isin(dataset.lists["test"]) == (split["split"] == TEST)
         if not right.all():
-            broken.append("an image is not where NIH's lists put it")
+            broken.append("an image is not where the data set's lists put it")
     tests = int((split["split"] == TEST).sum())
     if method == "paper" and abs(tests - shares.count_test(len(split))) > _count_copies(split):
         broken.append(f"the test split has another size than {shares.test:.0%}")
@@ -152,9 +196,9 @@ def describe_sizes(manifest: pd.DataFrame) -> str:
     return " / ".join(known)
 
 
-def label_counts(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Images of each label in each split: 15 rows, columns train, val, test, all."""
-    truth = pd.DataFrame(encode_cells(manifest[FINDING_LABELS]), columns=list(LABELS))
+def label_counts(manifest: pd.DataFrame, labels: Sequence[str] = LABELS) -> pd.DataFrame:
+    """Images of each label in each split: a row a label, columns train, val, test, all."""
+    truth = pd.DataFrame(encode_cells(manifest[FINDING_LABELS], labels), columns=list(labels))
     counts = truth.groupby(manifest["split"].to_numpy()).sum().T
     counts = counts.reindex(columns=list(SPLITS), fill_value=0).astype(int)
     counts["all"] = counts.sum(axis=1)
@@ -185,26 +229,33 @@ def _by_patient(
     val = shares.count_val(len(chosen) - test)
     sizes = {TRAIN: len(chosen) - test - val, VAL: val, TEST: test}
     notices = _about_copies(chosen, "the patients of each count as one, in one split")
-    return chosen.assign(split=_deal_patients(chosen, sizes, rng)), notices
+    return chosen.assign(split=_deal_patients(chosen, dataset.labels.names, sizes, rng)), notices
 
 
 def _by_official_lists(
     chosen: pd.DataFrame, dataset: Dataset, shares: _Shares, rng: np.random.Generator
 ) -> tuple[pd.DataFrame, list[str]]:
-    if set(dataset.lists) != {"train_val", "test"}:
+    lists = dataset.lists
+    parts = [lists[name] for name in (TRAIN_VAL, TRAIN, VAL) if name in lists]
+    rest_of = frozenset().union(*parts)
+    if not parts or TEST not in lists:
         raise DataError(
-            f"The official split needs train_val_list.txt and test_list.txt in {dataset.root}. "
-            "Put NIH's lists there, or use --split-method patient."
+            f"{dataset.root} has no official split: NIH's needs train_val_list.txt and "
+            "test_list.txt there, other data sets a split of their own. Use --split-method patient."
         )
-    in_test = chosen[IMAGE].isin(dataset.lists["test"])
-    in_train = chosen[IMAGE].isin(dataset.lists["train_val"]) & ~in_test
+    in_test = chosen[IMAGE].isin(lists[TEST])
+    in_train = chosen[IMAGE].isin(rest_of) & ~in_test
     neither = int((~in_test & ~in_train).sum())
     copied = _copied(chosen)
     of_test = copied[DIGEST].isin(copied.loc[in_test[copied.index], DIGEST])
     left_out = copied.index[of_test & in_train[copied.index]]
     test, rest = chosen[in_test], chosen[in_train].drop(index=left_out)
-    val = shares.count_val(len(rest))
-    dealt = rest.assign(split=_deal_patients(rest, {TRAIN: len(rest) - val, VAL: val}, rng))
+    if VAL in lists:  # the data set's own
+        dealt = rest.assign(split=np.where(rest[IMAGE].isin(lists[VAL]), VAL, TRAIN))
+    else:
+        val = shares.count_val(len(rest))
+        sizes = {TRAIN: len(rest) - val, VAL: val}
+        dealt = rest.assign(split=_deal_patients(rest, dataset.labels.names, sizes, rng))
     notices = [f"{neither:,} images are on neither official list: left out."] if neither else []
     notices += _about_copies(
         chosen, f"{len(left_out):,} of them, in train_val with a copy in test, are left out"
@@ -275,7 +326,7 @@ def _stratified(
 
 
 def _deal_patients(
-    rows: pd.DataFrame, sizes: dict[str, int], rng: np.random.Generator
+    rows: pd.DataFrame, labels: Sequence[str], sizes: dict[str, int], rng: np.random.Generator
 ) -> np.ndarray:
     """Deal whole patients, most images first, to the split that lacks their labels most.
 
@@ -284,8 +335,8 @@ def _deal_patients(
     """
     names = list(sizes)
     codes, patients = pd.factorize(_linked_patients(rows), sort=True)
-    counts = np.zeros((len(patients), len(LABELS) + 1))
-    np.add.at(counts[:, :-1], codes, encode_cells(rows[FINDING_LABELS]))
+    counts = np.zeros((len(patients), len(labels) + 1))
+    np.add.at(counts[:, :-1], codes, encode_cells(rows[FINDING_LABELS], labels))
     counts[:, -1] = np.bincount(codes, minlength=len(patients))
     share = np.array([sizes[name] for name in names], dtype=float) / max(len(rows), 1)
     target = share[:, None] * counts.sum(axis=0)

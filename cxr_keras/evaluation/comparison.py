@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cxr_keras.data.dataset import IMAGE, PATIENT
-from cxr_keras.data.labels import NO_FINDING
+from cxr_keras.data.labels import normal_of
 from cxr_keras.data.selection import artificial_prevalence
 from cxr_keras.errors import DataError
 from cxr_keras.evaluation.predictions import (
@@ -69,8 +70,9 @@ def compare(
     table_b = table_b.set_index(IMAGE).loc[both]
     truth, probability_a = columns_of(table_a, labels)
     truth_b, probability_b = columns_of(table_b, labels)
-    if (truth != truth_b).any():
-        changed = int((truth != truth_b).any(axis=1).sum())
+    differs = (truth != truth_b) & ~(np.isnan(truth) & np.isnan(truth_b))
+    if differs.any():
+        changed = int(differs.any(axis=1).sum())
         raise DataError(
             f"{run_a} and {run_b} disagree about the truth of {changed:,} images, so they were "
             "measured on different label tables. Evaluate both again on one."
@@ -86,7 +88,7 @@ def compare(
             probability_b,
             patients.to_numpy(),
             labels=labels,
-            averages=per_label.average_rows(labels, NO_FINDING),
+            averages=per_label.average_rows(labels, normal_of(labels)),
             resampling=resampling,
         )
 

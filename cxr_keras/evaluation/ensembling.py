@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 
 from cxr_keras.data.dataset import IMAGE
-from cxr_keras.data.labels import LABELS, NO_FINDING
 from cxr_keras.data.splits import TEST, VAL
 from cxr_keras.errors import RunError
-from cxr_keras.evaluation.evaluation import Evaluation, frame_of, write_own_evaluation
 from cxr_keras.evaluation.measured import data_of
 from cxr_keras.evaluation.predictions import PROBABILITY, columns_of, read_predictions
+from cxr_keras.evaluation.result import Evaluation, frame_of, write_own_evaluation
 from cxr_keras.inference.forward import forward_split
 from cxr_keras.metrics import per_label
 from cxr_keras.metrics.options import RESAMPLES
@@ -31,8 +30,6 @@ from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.changes import finish_change
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import atomic_folder, cannot_write, write_table
-
-COLUMNS = [PROBABILITY + label for label in LABELS]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +89,8 @@ def ensemble(
     )
     lead = max(members, key=lambda member: member.card.framing.stored)  # the first of those
     val, measured = _predictions(members, lead, network, weights)
-    limits, sentences = choose_thresholds(*columns_of(val, LABELS), labels=LABELS)
+    labels = lead.card.labels
+    limits, sentences = choose_thresholds(*columns_of(val, labels), labels=labels)
     for sentence in sentences:
         notice(sentence)
     described = [
@@ -211,11 +209,18 @@ def _same_data(one: _Member, other: _Member) -> bool:
         known = data.get("fingerprint") == theirs.get("fingerprint")
     else:
         known = data.get("split_digest") == theirs.get("split_digest")
-    return known and all(
-        list(a[IMAGE]) == list(b[IMAGE])
-        and np.array_equal(columns_of(a, LABELS)[0], columns_of(b, LABELS)[0])
-        for a, b in ((one.val, other.val), (one.measured, other.measured))
+    return (
+        known
+        and one.card.labels == other.card.labels
+        and all(
+            list(a[IMAGE]) == list(b[IMAGE]) and _truth(a, one.card).equals(_truth(b, one.card))
+            for a, b in ((one.val, other.val), (one.measured, other.measured))
+        )
     )
+
+
+def _truth(table: pd.DataFrame, card: Card) -> pd.DataFrame:
+    return pd.DataFrame(columns_of(table, card.labels)[0])
 
 
 def _weights(members: Sequence[_Member], *, weighted: bool) -> np.ndarray:
@@ -223,8 +228,11 @@ def _weights(members: Sequence[_Member], *, weighted: bool) -> np.ndarray:
     raw = np.ones(len(members))
     if weighted:
         for i, member in enumerate(members):
-            truth, probability = columns_of(member.val, LABELS)
-            table = per_label.label_table(truth, probability, labels=LABELS, normal=NO_FINDING)
+            labels = member.card.labels
+            truth, probability = columns_of(member.val, labels)
+            table = per_label.label_table(
+                truth, probability, labels=labels, normal=member.card.normal
+            )
             raw[i] = per_label.average(table, "auroc")
         if not np.isfinite(raw).all():
             raise RunError("The validation split has no AUROC to weigh by; leave --weighted out.")
@@ -242,7 +250,9 @@ def _predictions(
     """
     if len({member.card.framing for member in members}) == 1:
         tables = [member.val for member in members], [member.measured for member in members]
-        return _mean(tables[0], weights.tolist()), _mean(tables[1], weights.tolist())
+        columns = [PROBABILITY + label for label in lead.card.labels]
+        val, measured = (_mean(own, columns, weights.tolist()) for own in tables)
+        return val, measured
     prepared = data_of(lead.folder / model_file.MODEL, lead.card, None)
     if prepared.fingerprint != lead.card.data.get("fingerprint"):
         raise RunError(
@@ -250,13 +260,16 @@ def _predictions(
             "several sizes, which runs over it, cannot be measured. Bring the old data back."
         )
     splits = [prepared.split(name) for name in (VAL, lead.card.measured_split)]
-    val, measured = (frame_of(split, forward_split(network, split)) for split in splits)
+    labels = lead.card.labels
+    val, measured = (frame_of(split, forward_split(network, split), labels) for split in splits)
     return val, measured
 
 
-def _mean(tables: Sequence[pd.DataFrame], weights: Sequence[float]) -> pd.DataFrame:
-    stacked = np.stack([table[COLUMNS].to_numpy() for table in tables])
+def _mean(
+    tables: Sequence[pd.DataFrame], columns: list[str], weights: Sequence[float]
+) -> pd.DataFrame:
+    stacked = np.stack([table[columns].to_numpy() for table in tables])
     mean = np.clip(np.tensordot(weights, stacked, axes=1), 0.0, 1.0)
     result = tables[0].copy()
-    result[COLUMNS] = mean
+    result[columns] = mean
     return result

@@ -1,35 +1,45 @@
-"""A trained network and a split, or a file of predictions, → predictions.csv and its tables."""
+"""A trained network and images → predictions.csv and its tables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
-import numpy as np
 import pandas as pd
 
-from cxr_keras.data.dataset import AGE, FINDING_LABELS, GENDER, IMAGE, PATIENT, VIEW
-from cxr_keras.data.labels import LABELS, encode_cells
+from cxr_keras.data.dataset import PATIENT
 from cxr_keras.data.preparation import PreparedSplit
-from cxr_keras.data.readers import nih
+from cxr_keras.data.reading import Data, Reading, ReadSettings
 from cxr_keras.data.splits import TEST, VAL
 from cxr_keras.errors import DataError
-from cxr_keras.evaluation.measured import Measured, data_of, images_of, own_images, recipe_of
+from cxr_keras.evaluation.measured import Measured, data_of, images_of, own_images
+from cxr_keras.evaluation.medmnist import medmnist_sentence
 from cxr_keras.evaluation.predictions import (
     PREVALENCE,
-    PROBABILITY,
-    TRUTH,
-    assess,
     columns_of,
     labels_of,
-    read_predictions,
-    write_assessment,
+    patient_resampling,
+)
+from cxr_keras.evaluation.result import (
+    CALIBRATED,
+    Evaluation,
+    frame_of,
+    thresholds_of,
+    write_evaluation,
+)
+from cxr_keras.evaluation.second_truth import (
+    OWN_LABELS,
+    SecondTruth,
+    own_labels_table,
+    with_either,
+    with_truth,
 )
 from cxr_keras.inference.forward import forward_split
 from cxr_keras.inference.options import NO_TTA, Tta
 from cxr_keras.inference.tta import check_tta
-from cxr_keras.metrics.assessment import Assessment
 from cxr_keras.metrics.options import RESAMPLES
 from cxr_keras.metrics.per_label import prevalence_table
 from cxr_keras.runs import model_file, run_folder
@@ -38,63 +48,33 @@ from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import write_table
 
-CALIBRATED = "calibrated"
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation found and where it was written.
-
-    Attributes:
-        predictions: "Image Index", "split", NIH's columns on the patient, prob_<label>…,
-            true_<label>….
-        assessment: every table made of them.
-        folder: where predictions.csv and the tables were written.
-        notice: sentences that belong beside the numbers, empty if none do.
-        about: of other data than the network was trained on: its images and patients, and what
-            was left out, a sentence each.
-        prevalence: of such data: each label's share here and in training, see
-            `per_label.prevalence_table`.
-    """
-
-    predictions: pd.DataFrame
-    assessment: Assessment
-    folder: Path
-    notice: str = ""
-    about: tuple[str, ...] = ()
-    prevalence: pd.DataFrame | None = None
-
-    @property
-    def metrics(self) -> pd.DataFrame:
-        """The per-label table, see `Assessment.metrics`."""
-        return self.assessment.metrics
-
-    @property
-    def loss(self) -> float:
-        """Mean binary cross-entropy over images and labels."""
-        return self.assessment.loss
-
 
 def evaluate(
     run: PathLike,
-    data: PathLike | None = None,
+    data: Data | None = None,
     *,
     split: str | None = None,
+    truth: PathLike | None = None,
     thresholds: float | str = CALIBRATED,
     resamples: int = RESAMPLES,
     force: bool = False,
     out: PathLike | None = None,
     tta: Tta = NO_TTA,
+    **reading: Unpack[ReadSettings],
 ) -> Evaluation:
     """Run a trained network over images and write predictions.csv and its tables.
 
     Args:
         run: a run folder or a `.keras` file.
-        data: a data folder; by default the one that the network was trained on.
+        data: a data folder in a known layout (docs/datasets.md), or a `Dataset`; by default the
+            data that the network was trained on. Other data is measured on the labels that both
+            know.
         split: "train", "val", "test" or "all" of the data that the network was trained on, chosen
             as for its training; by default "test", which a network may lack. Of other data every
-            image, which is the default ("all"), or NIH's official list "test" or "train_val" where
-            the folder has it.
+            image, which is the default ("all"), or one of its official lists where it has them.
+        truth: another table of truth for the same images, such as radiologists' own labels: a CSV
+            with a row an image. Only the images and labels in it are measured, and beside the
+            network the data set's own labels.
         thresholds: from which probability a label is predicted positive: one number for all, or
             "calibrated" for those in the network's card (chosen on its validation split).
         resamples: of the bootstrap over patients; 0 for no intervals.
@@ -103,6 +83,8 @@ def evaluate(
             own thresholds, and in a folder evaluation-… beside it for anything else.
         tta: test-time augmentation: "flip" averages the probabilities of each image and of its
             mirror image. The network's own thresholds were chosen without it.
+        **reading: how the data is read, see `cxr_keras.data.reading.Reading`; by default the
+            network's own as for its training.
 
     Raises:
         ModelError, DataError: the model or the data cannot be used, the network has no such split,
@@ -114,41 +96,68 @@ def evaluate(
     card = model_file.read_card(file)
     limits = thresholds_of(card, thresholds)
     model = model_file.load_model(file)
-    measured = _measured(file, card, data, split)
+    how = Reading.of(reading)[0]
+    measured = _measured(file, card, data, split, how if how.said() else None)
+    second = None if truth is None else with_truth(measured.images, Path(truth), card.labels)
+    if second is not None:
+        measured = replace(measured, images=second.images, about=(*measured.about, *second.about))
     chosen = measured.images
     refuse_trained_on(file, chosen, force=force)
     _say_tuned_on(file, measured)
-    predictions = frame_of(chosen, forward_split(model, chosen, tta=tta), card.labels)
-    name = _name(measured, thresholds, tta)
+    probability, labels = forward_split(model, chosen, tta=tta), card.labels
+    rates = card.data.get("base_rates")
+    if second is not None and second.either_of:
+        probability, labels = with_either(probability, labels, second.either_of)
+        limits, rates = limits_of(limits, second.either_of), None
+    predictions = frame_of(chosen, probability, labels)
+    name = _name(measured, thresholds, tta, truth)
     folder = Path(out) if out else run_folder.results_folder(file) / name
+    (folder / PREVALENCE).unlink(missing_ok=True)  # of an evaluation before this one
     sentences = [_phantom_sentence(card, measured), card.prevalence_notice]
     result = write_evaluation(
         predictions,
         folder,
         thresholds=limits,
-        base_rates=card.data.get("base_rates"),
+        normal=card.normal,
+        base_rates=rates,
         resamples=resamples,
         sentence="\n".join(filter(None, sentences)),
     )
-    if measured.own:
-        (folder / PREVALENCE).unlink(missing_ok=True)  # of an evaluation before this one
-        return result
-    table = prevalence_table(
-        *columns_of(predictions, card.labels)[:1],
-        labels=card.labels,
-        training=card.data.get("base_rates"),
-    )
-    write_table(table, folder / PREVALENCE)
-    return replace(result, about=measured.about, prevalence=table)
+    told = ""
+    if second is not None:
+        result = replace(result, own_labels=_own_labels(second, card, folder, resamples))
+    elif measured.name == "chestmnist":
+        run_name = run_folder.results_folder(file).name
+        told = medmnist_sentence(predictions, folder, root=measured.root, run=run_name)
+    result = replace(result, about=(*measured.about, *filter(None, [told])))
+    return result if measured.own else replace(result, prevalence=_prevalence(result, card))
 
 
-def _measured(file: Path, card: Card, data: PathLike | None, split: str | None) -> Measured:
+def _prevalence(result: Evaluation, card: Card) -> pd.DataFrame:
+    """Each label's share here and in training, written, too."""
+    labels = labels_of(result.predictions)
+    truth = columns_of(result.predictions, labels)[0]
+    table = prevalence_table(truth, labels=labels, training=card.data.get("base_rates"))
+    write_table(table, result.folder / PREVALENCE)
+    return table
+
+
+def _own_labels(second: SecondTruth, card: Card, folder: Path, resamples: int) -> pd.DataFrame:
+    """How the data set's own labels fare against another table, written, too."""
+    patients = second.images.rows[PATIENT]
+    with patient_resampling(resamples, 0) if resamples else nullcontext() as resampling:
+        table = own_labels_table(second, patients, card.normal, resampling)
+    write_table(table, folder / OWN_LABELS)
+    return table
+
+
+def _measured(
+    file: Path, card: Card, data: Data | None, split: str | None, reading: Reading | None
+) -> Measured:
     """The images to measure: of the data named, or where nobody names any of the card's own."""
-    if data is not None or not card.data:
-        return images_of(
-            data, split, recipe=recipe_of(card), fingerprint=card.data.get("fingerprint")
-        )
-    prepared = data_of(file, card, data)
+    if data is not None or not card.data or (reading and (reading.table or reading.manifest)):
+        return images_of(data, split, card=card, reading=reading)
+    prepared = data_of(file, card, data, reading)
     if prepared.fingerprint != card.data.get("fingerprint"):
         notice("The data has changed since this network was trained: the split may differ.")
     return own_images(prepared, split)
@@ -161,137 +170,24 @@ def _phantom_sentence(card: Card, measured: Measured) -> str:
     return card.notice or ("These images are phantoms." if measured.phantoms else "")
 
 
-def _name(measured: Measured, thresholds: float | str, tta: Tta) -> str:
+def _name(measured: Measured, thresholds: float | str, tta: Tta, truth: PathLike | None) -> str:
     """The folder of an evaluation beside the model; the model's own for its own test split."""
     parts = [] if measured.own else [measured.root.resolve().name]
-    usual = measured.split == TEST and thresholds == CALIBRATED and tta == NO_TTA
+    usual = measured.split == TEST and thresholds == CALIBRATED and tta == NO_TTA and truth is None
     parts += [measured.split] if parts or not usual else []
     parts += [f"at-{thresholds:g}"] if isinstance(thresholds, float | int) else []
     parts += [tta] if tta != NO_TTA else []
+    parts += [f"by-{Path(truth).name.split('.')[0]}"] if truth is not None else []
     return "-".join(["evaluation", *parts]) if parts else "."
 
 
-def evaluate_predictions(
-    predictions: PathLike,
-    truth: PathLike,
-    *,
-    thresholds: float = 0.5,
-    resamples: int = RESAMPLES,
-    out: PathLike | None = None,
-) -> Evaluation:
-    """Measure a CSV of predictions (this tool's or any other's) against a label table.
-
-    Args:
-        predictions: CSV with "Image Index" and prob_<label> columns: any of the 15 labels, in
-            any order.
-        truth: a label table in NIH's layout.
-        thresholds: a label is predicted positive at or above this probability.
-        resamples: of the bootstrap over patients; 0 for no intervals.
-        out: folder for the tables; by default <predictions>-evaluation beside the file.
-
-    Raises:
-        DataError: a file or column is missing, a prob_ column names no label, an image stands
-            twice, or no image is in both files.
-    """
-    source = Path(predictions)
-    table = read_predictions(source)
-    repeated = table.loc[table[IMAGE].duplicated(), IMAGE]
-    if len(repeated):
-        raise DataError(
-            f"{source} has {len(repeated):,} images twice, such as {repeated.iloc[0]}. Keep one "
-            "row per image."
-        )
-    known, notices = nih.read_label_table(Path(truth))
-    for sentence in notices:
-        notice(sentence)
-    joined = table[[IMAGE, *(PROBABILITY + name for name in labels_of(table))]]
-    joined = joined.merge(known, on=IMAGE)
-    if joined.empty:
-        raise DataError(f"No image of {source} is in {truth}. Check that the two belong together.")
-    if len(joined) < len(table):
-        notice(f"{len(table) - len(joined):,} images of {source} are not in {truth}: left out.")
-    true = pd.DataFrame(
-        encode_cells(joined[FINDING_LABELS]).astype(int), columns=[TRUTH + n for n in LABELS]
-    )
-    return write_evaluation(
-        pd.concat([joined, true], axis=1),
-        Path(out) if out else source.with_name(f"{source.stem}-evaluation"),
-        thresholds=thresholds,
-        resamples=resamples,
-        keep_predictions=False,
-    )
-
-
-def write_evaluation(
-    predictions: pd.DataFrame,
-    folder: Path,
-    *,
-    thresholds: float | Mapping[str, float],
-    base_rates: Mapping[str, float] | None = None,
-    resamples: int = RESAMPLES,
-    sentence: str = "",
-    keep_predictions: bool = True,
-) -> Evaluation:
-    """Assess predictions, and write them and their tables into `folder`."""
-    found = assess(predictions, thresholds=thresholds, base_rates=base_rates, resamples=resamples)
-    folder.mkdir(parents=True, exist_ok=True)
-    if keep_predictions:
-        write_table(predictions, folder / run_folder.PREDICTIONS)
-    write_assessment(found, folder)
-    return Evaluation(predictions, found, folder, sentence)
-
-
-def write_own_evaluation(
-    predictions: pd.DataFrame, folder: Path, card: Card, *, resamples: int = RESAMPLES
-) -> Evaluation:
-    """`write_evaluation` with a card's own thresholds, base rates and notice, for its run folder.
-
-    Args:
-        predictions: of `card.measured_split`. If that is the validation split, its tables go into
-            a folder of their own, where nobody takes them for a test split's.
-        folder: the run folder, where predictions_val.csv belongs.
-        card: of the network.
-        resamples: of the bootstrap.
-    """
-    tested = card.measured_split == TEST
-    return write_evaluation(
-        predictions,
-        folder if tested else folder / run_folder.VALIDATION,
-        thresholds=thresholds_of(card, CALIBRATED),
-        base_rates=card.data.get("base_rates"),
-        resamples=resamples,
-        sentence="\n".join(filter(None, [card.notice, card.split_notice, card.prevalence_notice])),
-        keep_predictions=tested,
-    )
-
-
-def frame_of(
-    images: PreparedSplit, probability: np.ndarray, labels: Sequence[str] = LABELS
-) -> pd.DataFrame:
-    """Predictions of a split as predictions.csv has them; `probability` is ordered as `labels`."""
-    truth = images.truth[:, [LABELS.index(label) for label in labels]].astype(int)
-    about = [n for n in (IMAGE, "split", PATIENT, AGE, GENDER, VIEW) if n in images.rows.columns]
-    return pd.concat(
-        [
-            images.rows[about],
-            pd.DataFrame(probability, columns=[PROBABILITY + label for label in labels]),
-            pd.DataFrame(truth, columns=[TRUTH + label for label in labels]),
-        ],
-        axis=1,
-    )
-
-
-def thresholds_of(card: Card, wanted: float | str) -> float | dict[str, float]:
-    """The thresholds of a card for "calibrated", else the one number for all labels.
-
-    Raises:
-        DataError: neither of these.
-    """
-    if wanted == CALIBRATED:
-        return dict(zip(card.labels, card.thresholds, strict=True))
-    if isinstance(wanted, str) or not 0 <= wanted <= 1:
-        raise DataError(f"Thresholds are {CALIBRATED!r} or a number in 0…1. Received: {wanted!r}.")
-    return float(wanted)
+def limits_of(
+    limits: float | dict[str, float], either_of: Mapping[str, Sequence[str]]
+) -> float | dict[str, float]:
+    """Thresholds, those of labels that mean any of several findings included: the lowest."""
+    if not isinstance(limits, dict):
+        return limits
+    return limits | {name: min(limits[part] for part in either_of[name]) for name in either_of}
 
 
 def refuse_trained_on(file: Path, images: PreparedSplit, *, force: bool) -> None:

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxr_keras.data import phantom, pixel_store
-from cxr_keras.data.dataset import FINDING_LABELS, IMAGE, PATIENT, Dataset
-from cxr_keras.data.labels import encode_cells
+from cxr_keras.data import phantom
+from cxr_keras.data.dataset import IMAGE, Dataset, count_images, truth_of
 from cxr_keras.data.options import EVERY_IMAGE
 from cxr_keras.data.preparation import (
     Prepared,
     PreparedSplit,
     prepare,
     prepare_dataset,
-    resolve_data,
+    store_of,
     with_pixels,
 )
-from cxr_keras.data.readers import nih
-from cxr_keras.data.splits import TEST
+from cxr_keras.data.readers.harmonised import matching
+from cxr_keras.data.reading import Data, Reading
+from cxr_keras.data.source import read_data
+from cxr_keras.data.splits import GIVEN, TEST
 from cxr_keras.errors import DataError
 from cxr_keras.evaluation.options import OWN_SPLITS
-from cxr_keras.framing import Framing
 from cxr_keras.runs import run_folder
 from cxr_keras.runs.card import Card
-from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.console import notice
 
 
@@ -42,6 +40,7 @@ class Measured:
             its training.
         phantoms: whether they are synthetic drawings.
         about: of other data: how many images and patients they are, and what was left out.
+        name: what the data set is called, such as "nih".
     """
 
     images: PreparedSplit
@@ -50,18 +49,31 @@ class Measured:
     own: bool
     phantoms: bool
     about: tuple[str, ...] = ()
+    name: str = ""
 
 
-def data_of(file: Path, card: Card, data: PathLike | None) -> Prepared:
+def data_of(file: Path, card: Card, data: Data | None, reading: Reading | None = None) -> Prepared:
     """The data that the network of a file was trained on, or `data`, with its card's recipe."""
-    return prepare(data or run_folder.data_folder(file, card), **recipe_of(card))
+    own: Data | None = None
+    if data is None:
+        own, found = run_folder.own_data(file, card)
+        reading = reading or found
+    return prepare(data or own, reading=reading or reading_of(card), **recipe_of(card))
+
+
+def reading_of(card: Card) -> Reading:
+    """How a card's training data was read."""
+    return Reading(**card.data.get("reading", {}))
 
 
 def recipe_of(card: Card) -> dict[str, Any]:
     """How a card's training data were chosen, split and framed, as `prepare` takes it."""
     same = ("per_class", "seed", "val_share", "test_share", "size", "fit")
     keys = {name: name for name in same} | {"split_method": "split"}  # its name in run.json
-    return {name: card.data[key] for name, key in keys.items() if key in card.data}
+    recipe = {name: card.data[key] for name, key in keys.items() if key in card.data}
+    if recipe.get("split_method") == GIVEN:  # the manifest says it
+        del recipe["split_method"]
+    return recipe
 
 
 def own_images(prepared: Prepared, split: str | None) -> Measured:
@@ -83,91 +95,119 @@ def own_images(prepared: Prepared, split: str | None) -> Measured:
             "validation (--test-share 0). Measure it on images that it does not know with --data "
             "FOLDER, or with --split val on its validation split, which flatters it."
         )
-    return Measured(images, split, prepared.root, own=True, phantoms=prepared.phantoms)
+    return Measured(
+        images, split, prepared.root, own=True, phantoms=prepared.phantoms, name=prepared.name
+    )
 
 
 def images_of(
-    data: PathLike | None,
-    split: str | None,
-    *,
-    recipe: Mapping[str, Any],
-    fingerprint: str | None,
+    data: Data | None, split: str | None, *, card: Card, reading: Reading | None = None
 ) -> Measured:
-    """The images of a folder that somebody named.
+    """The images of data that somebody named.
 
     If the recipe of the network's training makes the training data of it (their fingerprint says
     so, wherever the folder lies now), the split of that training. Other data has no such split:
-    every image, or those of one of NIH's official lists.
+    every image, or those of one of its official lists, and the labels that both know.
 
     Args:
-        data: the folder; None as in `preparation.resolve_data`.
+        data: what was named; None as in `source.resolve_data`.
         split: a split; None for the test split of the network's own data, every image of others.
-        recipe: the choice of images, split, seed, size and fit of the training, for
-            `prepare_dataset`.
-        fingerprint: of the training data; None if it is not known.
+        card: of the network.
+        reading: how the data is read; None for that of the network's own data where it is that,
+            and as usual where it is other data.
 
     Raises:
-        DataError: the data cannot be used, or names no such split.
+        DataError: the data cannot be used, names no such split, or knows none of the labels.
     """
-    dataset = nih.read_dataset(resolve_data(data))
+    for how in (reading,) if reading else dict.fromkeys((reading_of(card), Reading())):
+        try:
+            dataset = read_data(data, how)
+        except DataError:
+            if reading or how == Reading():
+                raise
+            continue  # other data than the network's own, read as usual
+        own = _own(dataset, how, card)
+        if own is not None:
+            return own_images(own, split)
     for sentence in dataset.notices:
         notice(sentence)
-    own = _own(dataset, recipe, fingerprint)
-    if own is None:
-        return _other(dataset, split or EVERY_IMAGE, Framing.of(recipe))
-    return own_images(own, split)
+    return _other(dataset, split or EVERY_IMAGE, card)
 
 
-def _own(dataset: Dataset, recipe: Mapping[str, Any], fingerprint: str | None) -> Prepared | None:
+def _own(dataset: Dataset, reading: Reading, card: Card) -> Prepared | None:
     """The data as the network's training prepared it; None if it was not trained on this."""
+    fingerprint = card.data.get("fingerprint")
     if fingerprint is None:
         return None
     try:
-        prepared, notices = prepare_dataset(dataset, **recipe)
+        prepared, notices = prepare_dataset(dataset, reading=reading, **recipe_of(card))
     except DataError:  # too few images, or no official lists, for the recipe: other data
         return None
     if prepared.fingerprint != fingerprint:
         return None
-    for sentence in notices:
+    for sentence in (*dataset.notices, *notices):
         notice(sentence)
     return prepared
 
 
-def _other(dataset: Dataset, split: str, framing: Framing) -> Measured:
-    """Every image of other data, or those of a list."""
+def _other(dataset: Dataset, split: str, card: Card) -> Measured:
+    """Every image of other data, or those of a list, with the labels that both know."""
+    names, about = _shared_labels(dataset, card)
     table = dataset.table
     if dataset.lists:
-        named = {name: key for key, names in dataset.lists.items() for name in names}
+        named = {name: key for key, images in dataset.lists.items() for name in images}
         table = table.assign(split=table[IMAGE].map(named).fillna(""))
     if split != EVERY_IMAGE:
         table = _listed(table, dataset, split)
-    store = pixel_store.open_store(list(table["path"]), dataset.root, framing)
-    rows, bad = with_pixels(table.reset_index(drop=True), store)
+    table = table.reset_index(drop=True)
+    store = store_of(dataset, table, card.framing)
+    rows, bad = with_pixels(table, store)
     for sentence in bad:
         notice(sentence)
-    which = "all" if split == EVERY_IMAGE else f"NIH's {split} list:"
-    counted = (
-        f"Other data than the network was trained on, {dataset.root}: {which} {len(rows):,} "
-        f"images of {rows[PATIENT].nunique():,} patients."
-    )
-    notice(counted)
-    images = PreparedSplit(
-        rows, store.pixels, rows["row"].to_numpy(), encode_cells(rows[FINDING_LABELS])
-    )
+    which = "all" if split == EVERY_IMAGE else f"the official {split} list:"
+    where = " + ".join(map(str, dataset.roots))
+    counted = f"Other data than the network was trained on, {where}: {which} {count_images(rows)}."
+    for sentence in (counted, *about):
+        notice(sentence)
+    truth = truth_of(rows, list(names.values()))
     return Measured(
-        images,
+        PreparedSplit(rows, store.pixels, rows["row"].to_numpy(), truth, tuple(names)),
         split,
         dataset.root,
         own=False,
         phantoms=phantom.is_phantom_folder(dataset.root),
-        about=(counted, *dataset.notices, *bad[-1:]),
+        about=(counted, *about, *dataset.notices, *bad[-1:]),
+        name=dataset.name,
     )
+
+
+def _shared_labels(dataset: Dataset, card: Card) -> tuple[dict[str, str], list[str]]:
+    """The network's name of each label that both know → the data's; and what that leaves out."""
+    ours = {our: their for their, our in matching(card.labels, dataset.labels.names).items()}
+    names = {name: ours[name] for name in card.labels if name in ours}
+    if not names:
+        raise DataError(
+            f"The network and {dataset.root} know no label in common. The network's: "
+            f"{', '.join(card.labels)}; the data's: {', '.join(dataset.labels.names)}."
+        )
+    about = []
+    if len(names) < len(card.labels):
+        rest = [name for name in card.labels if name not in names]
+        about.append(
+            f"Measured on the {len(names)} labels that both know: {', '.join(names)}. The data "
+            f"does not know {', '.join(rest)}."
+        )
+    foreign = [name for name in dataset.labels.names if name not in names.values()]
+    if foreign:
+        shown = ", ".join(foreign[:8]) + (f" and {len(foreign) - 8} more" * (len(foreign) > 8))
+        about.append(f"Labels of the data that the network does not predict: {shown}.")
+    return names, about
 
 
 def _listed(table: Any, dataset: Dataset, split: str) -> Any:
     names = ", ".join(sorted(dataset.lists))
     if split not in dataset.lists:
-        has = f"it names {names} (NIH's lists)" if names else "it names none"
+        has = f"it names {names} (official lists)" if names else "it names none"
         raise DataError(
             f"{dataset.root} is not the data that the network was trained on, so it has no split "
             f"of its training, and no list of a split {split!r}: {has}. Leave --split out to "
@@ -176,7 +216,7 @@ def _listed(table: Any, dataset: Dataset, split: str) -> Any:
     table = table[table["split"] == split]
     if table.empty:
         raise DataError(
-            f"No image of {dataset.root} is in {nih.LIST_NAMES[split]}. Leave --split out to "
+            f"No image of {dataset.root} is in its official {split} list. Leave --split out to "
             "measure every image."
         )
     return table

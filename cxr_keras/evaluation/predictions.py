@@ -16,7 +16,7 @@ import pandas as pd
 from cxr_keras import plots
 from cxr_keras.data.dataset import IMAGE, PATIENT
 from cxr_keras.data.demographics import groups_of
-from cxr_keras.data.labels import LABELS, NO_FINDING, canonical_label
+from cxr_keras.data.labels import NO_FINDING, canonical_label
 from cxr_keras.errors import DataError
 from cxr_keras.metrics import per_label
 from cxr_keras.metrics.assessment import Assessment, assess_arrays
@@ -41,6 +41,7 @@ def assess(
     predictions: pd.DataFrame,
     *,
     thresholds: float | Mapping[str, float] = 0.5,
+    normal: str | None = NO_FINDING,
     base_rates: Mapping[str, float] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -53,6 +54,7 @@ def assess(
             age columns for subgroups.
         thresholds: from which probability a label is predicted positive: one for all labels, or
             one per label.
+        normal: the label that says that there is no finding, if the table has it.
         base_rates: label → share of the training images, for the baseline row.
         resamples: of the bootstrap; 0 leaves the intervals out.
         seed: of the bootstrap.
@@ -77,7 +79,7 @@ def assess(
             truth,
             probability,
             labels=labels,
-            normal=NO_FINDING,
+            normal=normal,
             thresholds=limits,
             patients=predictions.get(PATIENT, pd.Series(range(len(predictions)))),
             groups=groups,
@@ -134,19 +136,30 @@ def labels_of(predictions: pd.DataFrame) -> tuple[str, ...]:
 
 
 def columns_of(predictions: pd.DataFrame, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Truth and probabilities, (n_samples, n_labels), checked.
+    """Truth (NaN where it is not known) and probabilities, (n_samples, n_labels), checked.
 
     Raises:
-        DataError: a column is missing, or a value is out of range, NaN or infinite.
+        DataError: a column is missing, a value is out of range or infinite, or a probability NaN.
     """
     names = [*(PROBABILITY + n for n in labels), *(TRUTH + n for n in labels)]
     absent = [name for name in names if name not in predictions.columns]
     if absent or not labels:
         wanted = ", ".join(absent) or f"{PROBABILITY}<label>"
         raise DataError(f"The table of predictions lacks the column {wanted}.")
-    truth = predictions[[TRUTH + name for name in labels]].to_numpy()
+    truth = predictions[[TRUTH + name for name in labels]].to_numpy(float, na_value=np.nan)
     probability = predictions[[PROBABILITY + name for name in labels]].to_numpy()
-    return per_label.checked(truth, probability, len(labels))
+    return truth, per_label.checked(truth, probability, len(labels)).probability
+
+
+def truth_columns(truth: np.ndarray, labels: Sequence[str]) -> pd.DataFrame:
+    """true_<label> columns of 0 and 1, empty where it is not known.
+
+    Args:
+        truth: (n, n_labels): 1, 0, or NaN.
+        labels: names of its columns.
+    """
+    table = pd.DataFrame(truth, columns=[TRUTH + label for label in labels])
+    return table.astype({n: "Int64" if table[n].isna().any() else "int64" for n in table.columns})
 
 
 def read_predictions(source: PathLike) -> pd.DataFrame:
@@ -155,8 +168,8 @@ def read_predictions(source: PathLike) -> pd.DataFrame:
     Takes what `predict --csv` writes, too: "path" names its images, failed rows are left out.
 
     Raises:
-        DataError: it cannot be read, lacks "Image Index" or every prob_<label> column, a column
-            names none of the labels or one twice, or a value is no number in 0…1.
+        DataError: it cannot be read, lacks "Image Index" or every prob_<label> column, two columns
+            name one label, or a value is no number in 0…1 (that of a truth may be empty).
     """
     try:
         table = pd.read_csv(source, dtype={IMAGE: str, PATIENT: str, "path": str})
@@ -189,12 +202,7 @@ def _own_spelling(source: PathLike, table: pd.DataFrame) -> dict[str, str]:
         kind = next((k for k in (PROBABILITY, TRUTH) if name.startswith(k)), None)
         if kind is None:
             continue
-        label = canonical_label(name.removeprefix(kind))
-        if label is None:
-            raise DataError(
-                f"{source} has the column {name}, which names none of the labels: "
-                f"{', '.join(LABELS)}."
-            )
+        label = canonical_label(name.removeprefix(kind)) or name.removeprefix(kind).strip()
         if kind + label in names.values():
             raise DataError(f"{source} has two columns for {label} (one is {name}). Remove one.")
         names[name] = kind + label
@@ -204,6 +212,8 @@ def _own_spelling(source: PathLike, table: pd.DataFrame) -> dict[str, str]:
 def _numbers(source: PathLike, table: pd.DataFrame, name: str) -> pd.Series:
     numbers = pd.to_numeric(table[name], errors="coerce")
     bad = ~numbers.between(0, 1)  # NaN and infinite values too
+    if name.startswith(TRUTH):  # nobody may know it
+        bad &= ~(numbers.isna() & table[name].isna())
     if bad.any():
         row = table[bad].iloc[0]
         raise DataError(

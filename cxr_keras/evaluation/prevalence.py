@@ -22,6 +22,7 @@ import numpy as np
 from cxr_keras.errors import DataError
 from cxr_keras.metrics.calibration import prevalence_shift
 from cxr_keras.metrics.options import MIN_POSITIVES, ScalingMethod
+from cxr_keras.metrics.per_label import per_known, split_truth
 
 ASSUMPTION = (
     "Assumed: images with a label look the same there as here, and those without it, too; only how "
@@ -84,7 +85,7 @@ def plan_move(
 
     Args:
         wanted: label → prevalence there, above 0 and below 1.
-        truth: of the validation split, (n_samples, n_labels).
+        truth: of the validation split, (n_samples, n_labels), 1, 0 or NaN (unknown).
         base_rates: label → share of the training images.
         labels: names of the columns.
         method: how the probabilities were scaled on the validation split.
@@ -96,10 +97,11 @@ def plan_move(
     Raises:
         DataError: no label can be moved.
     """
-    positives = truth.sum(axis=0)
-    few = np.minimum(positives, len(truth) - positives) < MIN_POSITIVES
+    flags, sure = split_truth(truth)
+    positives, images = flags.sum(axis=0), sure.sum(axis=0)
+    few = np.minimum(positives, images - positives) < MIN_POSITIVES
     trained = np.array([base_rates[label] for label in labels])
-    old = trained if method == "none" else np.where(few, trained, positives / len(truth))
+    old = trained if method == "none" else np.where(few, trained, per_known(positives, sure))
     known = np.array([label in wanted for label in labels])
     moved = known & (old > 0) & (old < 1)
     if not moved.any():

@@ -12,19 +12,16 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
+from cxr_keras.data.labels import LabelSet
 from cxr_keras.data.preparation import Prepared, PreparedSplit
 from cxr_keras.data.readers.prevalence import read_prevalence
 from cxr_keras.data.splits import VAL
 from cxr_keras.errors import ModelError
-from cxr_keras.evaluation.evaluation import (
-    Evaluation,
-    frame_of,
-    refuse_trained_on,
-    write_own_evaluation,
-)
+from cxr_keras.evaluation.evaluation import refuse_trained_on
 from cxr_keras.evaluation.measured import data_of
 from cxr_keras.evaluation.predictions import columns_of
 from cxr_keras.evaluation.prevalence import no_move, notice_of, plan_move
+from cxr_keras.evaluation.result import Evaluation, frame_of, write_own_evaluation
 from cxr_keras.inference.forward import forward_split
 from cxr_keras.metrics.calibration import fit_scaling, scale_logits
 from cxr_keras.metrics.options import RESAMPLES, ScalingMethod
@@ -76,7 +73,11 @@ def calibrate(
         CxrError: the files cannot be written.
     """
     file = model_file.find_model(run)
-    wanted, sentences = ({}, []) if prevalence is None else read_prevalence(prevalence)
+    wanted: dict[str, float] = {}
+    sentences: list[str] = []
+    if prevalence is not None:
+        known = model_file.read_card(file)
+        wanted, sentences = read_prevalence(prevalence, LabelSet(known.labels, known.normal))
     with hold_folder(file.parent):
         card = model_file.read_card(file)
         prepared = _own_data(file, card, data)

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from cxr_keras.data.images import find_image_files, read_image
-from cxr_keras.data.labels import NO_FINDING
 from cxr_keras.errors import DataError, ImageError
 from cxr_keras.framing import Framing
 from cxr_keras.inference.options import NO_TTA, Tta
@@ -101,7 +100,7 @@ def predict(
     ):
         for row in predict_files(model, files, card=card, tta=tta):
             if resolve_no_finding and len(row.findings) > 1:  # a finding stands beside it
-                stand = tuple(name for name in row.findings if name != NO_FINDING)
+                stand = tuple(name for name in row.findings if name != card.normal)
                 row = dataclasses.replace(row, findings=stand)
             if draw is not None and not row.error:
                 draw(row)

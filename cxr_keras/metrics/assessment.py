@@ -26,8 +26,8 @@ class Assessment:
         cooccurrence: images by true label and predicted label.
         subgroups: `subgroups.subgroup_table`; empty without subgroups.
         reliability: observed rate against mean probability, by bin.
-        loss: mean binary cross-entropy over images and labels.
-        images: how many.
+        loss: mean binary cross-entropy over every known label of every image.
+        images: how many, whether anything is known of them or not.
         contradictions: images where `normal` is predicted beside a finding.
         silent: images for which no label is predicted.
     """
@@ -61,7 +61,8 @@ def assess_arrays(
     """Measure predictions.
 
     Args:
-        truth: (n_samples, n_labels), 0 or 1.
+        truth: (n_samples, n_labels), 1, 0 or NaN: unknown, and left out of what is measured of the
+            label.
         probability: the same shape, in 0…1.
         labels: names of the columns of both arrays.
         normal: the label that says that there is no finding, if one does.
@@ -72,9 +73,10 @@ def assess_arrays(
         resampling: of the bootstrap over patients; None leaves the intervals out.
 
     Raises:
-        DataError: shapes differ, or a value is out of range, NaN or infinite.
+        DataError: shapes differ, or a value is out of range or infinite, or a probability NaN.
     """
-    truth, probability = per_label.checked(truth, probability, len(labels))
+    probability = per_label.checked(truth, probability, len(labels)).probability
+    truth = np.asarray(truth, dtype=float)
     normal = normal if normal in labels else None
     predicted = probability >= np.array(thresholds)
     averages = per_label.average_rows(labels, normal)
@@ -133,6 +135,9 @@ def _example_based(
 def _by_row(
     values: np.ndarray, labels: Sequence[str], averages: Mapping[str, Sequence[int]]
 ) -> dict[str, float]:
-    """Label → its value, and each average row → the mean over its labels."""
-    means = {row: values[list(places)].mean() for row, places in averages.items()}
+    """Label → its value, and each average row → the mean over its labels that have one."""
+    means = {}
+    for row, places in averages.items():
+        defined = [value for value in values[list(places)] if not np.isnan(value)]
+        means[row] = np.mean(defined) if defined else np.nan
     return dict(zip(labels, values, strict=True)) | means

@@ -48,8 +48,8 @@ class Resampling:
         resamples: how often to draw the patients anew.
         seed: of the draws.
         level: share of the resamples inside an interval.
-        min_patients: of either class, for a label to have bounds; of those predicted positive, for
-            its precision to have them.
+        min_patients: known to be of either class, for a label to have bounds; of those predicted
+            positive, for its precision to have them.
         progress: called after each block with the number of resamples in it.
 
     Raises:
@@ -91,7 +91,8 @@ def intervals(
     """The measures of each label, with percentile intervals over patients.
 
     Args:
-        truth: array-like of shape (n_samples, n_labels), 0 or 1.
+        truth: array-like of shape (n_samples, n_labels), 1, 0 or NaN (unknown). Patients are drawn
+            from all; then each label leaves out the images whose truth of it is unknown.
         probability: array-like of the same shape, each in 0…1.
         patients: the patient of each image, of shape (n_samples,).
         labels: names of the columns.
@@ -103,23 +104,24 @@ def intervals(
     Returns:
         Columns label, auroc, auroc_low, auroc_high, then the same of ap, precision, recall and f1:
         one row per label, then one per average. An undefined measure is NaN, and so are the bounds
-        of a label with fewer than `min_patients` of either class, and of an average without any
-        label that has bounds: from so few the percentiles come out far too close. So they do where
-        every resample agrees, as on a recall of 0 or 1: precision, recall and F1 have no bounds
-        there. A resample that leaves a label undefined is left out for this label. Its averages of
-        AUROC and average precision are over the labels that it defines. In those of precision,
-        recall and F1 the others count with their value on all images: without a label that is
-        never found, recall would rise by far.
+        of a label that fewer than `min_patients` are known to have, or to lack, and of an average
+        without any label that has bounds: from so few the percentiles come out far too close. So
+        they do where every resample agrees, as on a recall of 0 or 1: precision, recall and F1 have
+        no bounds there. A resample that leaves a label undefined is left out for this label. Its
+        averages of AUROC and average precision are over the labels that it defines. In those of
+        precision, recall and F1 the others count with their value on all images: without a label
+        that is never found, recall would rise by far.
 
     Raises:
-        DataError: shapes differ, a value is out of range, NaN or infinite, a patient is missing.
+        DataError: shapes differ, a value is out of range or infinite, a probability NaN, a patient
+            missing.
     """
-    hits, score = checked(truth, probability, len(labels))
+    hits, known, score = checked(truth, probability, len(labels))
     codes = _patient_codes(patients, len(hits))
-    counts = (
-        None if predicted is None else count_patients(hits, _positive(predicted, hits.shape), codes)
-    )
-    point, drawn = _resampled(hits, [score], codes, averages, resampling, counts=counts)
+    counts = None
+    if predicted is not None:
+        counts = count_patients(hits, _positive(predicted, hits.shape) & known, codes)
+    point, drawn = _resampled(hits, known, [score], codes, averages, resampling, counts=counts)
     table = pd.DataFrame({"label": [*labels, *averages]})
     for i, measure in enumerate(MEASURES if counts is None else MEASURES + AT_THRESHOLD):
         low, high = _percentiles(drawn[0, i], resampling.level)
@@ -130,7 +132,7 @@ def intervals(
     if counts is not None:
         rare = np.flatnonzero((counts.predicted > 0).sum(axis=0) < fewest)
         table.loc[rare, ["precision_low", "precision_high"]] = np.nan
-    return _without_scarce(table, hits, codes, averages, fewest)
+    return _without_scarce(table, hits, known, codes, averages, fewest)
 
 
 def paired_differences(
@@ -156,10 +158,12 @@ def paired_differences(
         Columns label, auroc_a, auroc_b, auroc_difference (b - a), auroc_low and auroc_high (of
         the difference), auroc_p, and the same six for ap; rows and NaN as in `intervals`.
     """
-    hits, score_a = checked(truth, probability_a, len(labels))
-    _, score_b = checked(truth, probability_b, len(labels))
+    hits, known, score_a = checked(truth, probability_a, len(labels))
+    score_b = checked(truth, probability_b, len(labels)).probability
     codes = _patient_codes(patients, len(hits))
-    (a, b), (drawn_a, drawn_b) = _resampled(hits, [score_a, score_b], codes, averages, resampling)
+    (a, b), (drawn_a, drawn_b) = _resampled(
+        hits, known, [score_a, score_b], codes, averages, resampling
+    )
     differences = drawn_b - drawn_a
     table = pd.DataFrame({"label": [*labels, *averages]})
     for i, measure in enumerate(MEASURES):
@@ -168,23 +172,24 @@ def paired_differences(
         table[f"{measure}_difference"] = b[i] - a[i]
         table[f"{measure}_low"], table[f"{measure}_high"] = low, high
         table[f"{measure}_p"] = _two_sided_p(differences[i])
-    return _without_scarce(table, hits, codes, averages, resampling.min_patients)
+    return _without_scarce(table, hits, known, codes, averages, resampling.min_patients)
 
 
 def _without_scarce(
     table: pd.DataFrame,
     truth: np.ndarray,
+    known: np.ndarray,
     codes: np.ndarray,
     averages: Mapping[str, Sequence[int]],
     fewest: int,
 ) -> pd.DataFrame:
-    """Bounds and p become NaN for labels with fewer patients than `fewest` of either class.
+    """Bounds and p become NaN for labels that too few patients are known to have, or to lack.
 
     So do those of an average over such labels alone.
     """
     scarce = [
-        min(len(np.unique(codes[column])), len(np.unique(codes[~column]))) < fewest
-        for column in truth.T
+        min(len(np.unique(codes[having])), len(np.unique(codes[lacking]))) < fewest
+        for having, lacking in zip(truth.T, (known & ~truth).T, strict=True)
     ]
     scarce += [all(scarce[place] for place in places) for places in averages.values()]
     doubtful = [name for name in table if name.endswith(("_low", "_high", "_p"))]
@@ -203,6 +208,7 @@ def _positive(predicted: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
 
 def _resampled(
     truth: np.ndarray,
+    known: np.ndarray,
     scores: Sequence[np.ndarray],
     codes: np.ndarray,
     averages: Mapping[str, Sequence[int]],
@@ -218,11 +224,15 @@ def _resampled(
         measures `MEASURES` and, of one score with `counts`, `AT_THRESHOLD`.
     """
     _check_averages(averages, truth.shape[1])
+    number = int(codes.max())
     rankings = [
-        [rank_images(*column, codes) for column in zip(truth.T, score.T, strict=True)]
+        [
+            rank_images(flags[seen], column[seen], codes[seen], number)
+            for flags, seen, column in zip(truth.T, known.T, score.T, strict=True)
+        ]
         for score in scores
     ]
-    block, number = max(1, _BLOCK_BYTES // (8 * _ARRAYS * len(codes))), int(codes.max())
+    block = max(1, _BLOCK_BYTES // (8 * _ARRAYS * len(codes)))
     generator, drawn = np.random.default_rng(resampling.seed), []
     for start in range(0, resampling.resamples, block):
         size = min(block, resampling.resamples - start)

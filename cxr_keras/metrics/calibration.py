@@ -1,6 +1,7 @@
 """How far probabilities can be believed, and the scaling that corrects them. Pure numpy, scipy.
 
-Shapes are (n_samples, n_labels). Platt, "Probabilistic Outputs for Support Vector Machines", 1999
+Shapes are (n_samples, n_labels). Truth is 1, 0 or NaN (unknown): each label is measured and fitted
+on the images of which it is known. Platt, "Probabilistic Outputs for Support Vector Machines", 1999
 (slope and shift); Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning",
 2015 (calibration error); Guo et al., "On Calibration of Modern Neural Networks", 2017,
 https://arxiv.org/abs/1706.04599 (temperature); Saerens, Latinne & Decaestecker, "Adjusting the
@@ -23,7 +24,7 @@ from scipy.special import expit, logit
 
 from cxr_keras.errors import DataError
 from cxr_keras.metrics.options import MIN_POSITIVES, SCALING_METHODS, ScalingMethod
-from cxr_keras.metrics.per_label import binary_cross_entropy, checked
+from cxr_keras.metrics.per_label import Checked, binary_cross_entropy, checked, per_known
 
 ALL_LABELS = "all labels"
 CLIP, CLIP_FLOAT64 = 1e-7, 1e-15  # how near to 0 and 1 log odds are told apart
@@ -112,9 +113,14 @@ def prevalence_shift(old: ArrayLike, new: ArrayLike) -> np.ndarray:
 
 
 def brier_score(truth: ArrayLike, probability: ArrayLike) -> np.ndarray:
-    """Mean squared distance of probability and truth, shape (n_labels,); 0 is best."""
-    truth, probability = checked(truth, probability, np.atleast_2d(truth).shape[1])
-    return np.mean((probability - truth) ** 2, axis=0)
+    """Mean squared distance of probability and truth, shape (n_labels,); 0 is best.
+
+    NaN for a label known of no image.
+    """
+    truth, known, probability = checked(truth, probability, np.atleast_2d(truth).shape[1])
+    squares = (probability - truth) ** 2
+    squares[~known] = 0
+    return per_known(squares.sum(axis=0), known)
 
 
 def expected_calibration_error(
@@ -123,10 +129,11 @@ def expected_calibration_error(
     """Mean distance of mean probability and observed rate, shape (n_labels,); 0 is best.
 
     Over `bins` equally wide bins (low, high], 0 in the first, each weighing its share of images.
+    NaN for a label known of no image.
     """
-    truth, probability = checked(truth, probability, np.atleast_2d(truth).shape[1])
-    _, predicted, observed = _binned(truth, probability, bins)
-    return np.abs(predicted - observed).sum(axis=1) / len(truth)
+    arrays = checked(truth, probability, np.atleast_2d(truth).shape[1])
+    _, predicted, observed = _binned(arrays, bins)
+    return per_known(np.abs(predicted - observed).sum(axis=1), arrays.known)
 
 
 def reliability_table(
@@ -135,9 +142,9 @@ def reliability_table(
     """Predicted against observed: one row per label and bin of probabilities that holds images.
 
     Columns label, bin_low, bin_high, images, mean_probability, observed_rate. The last rows pool
-    the labels as "all labels": there each image counts once per label.
+    the labels as "all labels": there each image counts once per label known of it.
     """
-    sums = _binned(*checked(truth, probability, len(labels)), bins)
+    sums = _binned(checked(truth, probability, len(labels)), bins)
     images, predicted, observed = (np.vstack([part, part.sum(axis=0)]) for part in sums)
     held = np.nonzero(images)
     columns = {
@@ -169,18 +176,15 @@ def fit_scaling(
         The scaling, and notices: a sentence for each kind of label that could not be fitted.
 
     Raises:
-        DataError: an unknown method, shapes differ, or a value is out of range, NaN or infinite.
+        DataError: an unknown method, shapes differ, or a value is out of range or infinite, or a
+            probability NaN.
     """
     if method not in SCALING_METHODS:
         raise DataError(f"Unknown scaling {method!r}. Choose one of: {', '.join(SCALING_METHODS)}.")
     outputs = np.asarray(probability)  # in its own precision, for the clip
-    truth, probability = checked(truth, probability, len(labels))
-    logits = _logit(outputs)
-    every = list(zip(truth.T, probability.T, logits.T, strict=True))
-    apart = [(label, *columns) for label, columns in zip(labels, every, strict=True)]
-    pooled = [(ALL_LABELS, truth.ravel(), probability.ravel(), logits.ravel())]
+    arrays = checked(truth, probability, len(labels))
     fitted, scarce, turned = [], [], []
-    for name, flags, given, score in {"none": [], "temperature": pooled, "platt": apart}[method]:
+    for name, flags, given, score in _parts(arrays, _logit(outputs), labels, method):
         positives, fit = int(flags.sum()), (1.0, 0.0)
         if min(positives, flags.size - positives) < max(min_positives, 1):
             scarce.append(f"{name} {positives:,}")
@@ -199,6 +203,23 @@ def fit_scaling(
         f"{MIN_SLOPE}, so that the order of images stays, for: {', '.join(turned)}.": turned,
     }
     return Scaling(method, slope, shift), [text for text, names in sentences.items() if names]
+
+
+def _parts(
+    arrays: Checked, logits: np.ndarray, labels: Sequence[str], method: str
+) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+    """What is fitted by itself: its name, and its known truth, probabilities and logits, (n,)."""
+    truth, known, probability = arrays
+    if method == "temperature":
+        kept = slice(None) if known.all() else known.ravel()  # a slice copies nothing
+        flags, given, score = (array.ravel()[kept] for array in (truth, probability, logits))
+        return [(ALL_LABELS, flags, given, score)]
+    if method == "platt":
+        return [
+            (label, truth[seen, i], probability[seen, i], logits[seen, i])
+            for i, (label, seen) in enumerate(zip(labels, known.T, strict=True))
+        ]
+    return []
 
 
 def _fit(truth: np.ndarray, score: np.ndarray, method: str) -> tuple[float, float]:
@@ -230,11 +251,14 @@ def _logit(probability: np.ndarray) -> np.ndarray:
     return logit(clipped) + (probability - clipped)
 
 
-def _binned(truth: np.ndarray, probability: np.ndarray, bins: int) -> list[np.ndarray]:
-    """Images, summed probability and positives of each bin, each (n_labels, bins)."""
+def _binned(arrays: Checked, bins: int) -> list[np.ndarray]:
+    """Known images, summed probability and positives of each bin, each (n_labels, bins)."""
     if bins < 1:
         raise DataError(f"The number of bins must be 1 or more. Received: {bins}.")
+    truth, known, probability = arrays
     shape = (truth.shape[1], bins)
     place = np.searchsorted(np.arange(1, bins) / bins, probability) + bins * np.arange(shape[0])
+    place[~known] = shape[0] * bins  # behind the last bin, and cut off
     weights = (None, probability.ravel(), truth.ravel())
-    return [np.bincount(place.ravel(), w, shape[0] * bins).reshape(shape) for w in weights]
+    sums = [np.bincount(place.ravel(), w, shape[0] * bins + 1) for w in weights]
+    return [part[:-1].reshape(shape) for part in sums]

@@ -23,6 +23,7 @@ def interval_table(
     """`per_label.label_table`, and the bounds of `bootstrap.intervals` unless resampling is None.
 
     The bounds are columns auroc_low, auroc_high, and the same of ap, precision, recall and f1.
+    Truth is 1, 0 or NaN (unknown).
     """
     table = per_label.label_table(
         truth, probability, labels=labels, normal=normal, thresholds=thresholds

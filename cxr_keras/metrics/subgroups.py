@@ -30,7 +30,7 @@ def subgroup_table(
     Args:
         groups: one row per image, one column per way to group them (such as "view"), which holds
             the name of the image's subgroup.
-        truth: (n_samples, n_labels), 0 or 1.
+        truth: (n_samples, n_labels), 1, 0 or NaN (unknown).
         probability: the same shape, in 0…1.
         patients: the patient of each image.
         labels: names of the columns of both arrays.
@@ -39,9 +39,9 @@ def subgroup_table(
         resampling: of the bootstrap; None leaves the intervals out.
 
     Returns:
-        Columns group, value (the subgroup), images, patients, then those of `interval_table`;
-        empty if `groups` has no column. A subgroup of fewer than `MIN_PATIENTS` has no measures,
-        only its support.
+        Columns group, value (the subgroup), images and patients (of the whole subgroup), then those
+        of `interval_table`; empty if `groups` has no column. A subgroup of fewer than
+        `MIN_PATIENTS` has no measures, only its support and of how many images each label is known.
     """
     tables = []
     for name in groups.columns:

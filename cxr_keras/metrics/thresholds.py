@@ -37,7 +37,8 @@ def choose_thresholds(
     https://arxiv.org/abs/1402.1892.
 
     Args:
-        truth: array-like of shape (n_samples, n_labels), 0 or 1.
+        truth: array-like of shape (n_samples, n_labels), 1, 0 or NaN (unknown): each label's
+            threshold is chosen on the images of which the label is known.
         probability: array-like of the same shape, each in 0…1.
         labels: names of the columns.
         sensitivity: None for the highest F1 (if several thresholds reach it, the highest of
@@ -53,17 +54,17 @@ def choose_thresholds(
 
     Raises:
         DataError: `sensitivity` is not in (0, 1], shapes differ, or a value (of `prevalence`,
-            too) is out of range, NaN or infinite.
+            too) is out of range or infinite, or a probability NaN.
     """
     if sensitivity is not None and not 0 < sensitivity <= 1:
         raise DataError(f"Sensitivity must be above 0 and at most 1. Received: {sensitivity}.")
-    truth, probability = checked(truth, probability, len(labels))
-    positives = truth.sum(axis=0)
-    scarce = (positives < max(min_positives, 1)) | (positives == len(truth))
-    weights = _negative_weights(truth, prevalence)
+    truth, known, probability = checked(truth, probability, len(labels))
+    positives, images = truth.sum(axis=0), known.sum(axis=0)
+    scarce = (positives < max(min_positives, 1)) | (positives == images)
+    weights = _negative_weights(positives, images, prevalence)
     thresholds = tuple(
-        FALLBACK if few else _best(truth[:, i], probability[:, i], sensitivity, weights[i])
-        for i, few in enumerate(scarce)
+        FALLBACK if few else _best(truth[seen, i], probability[seen, i], sensitivity, weights[i])
+        for i, (few, seen) in enumerate(zip(scarce, known.T, strict=True))
     )
     if not scarce.any():
         return thresholds, []
@@ -74,9 +75,14 @@ def choose_thresholds(
     ]
 
 
-def _negative_weights(truth: np.ndarray, prevalence: ArrayLike | None) -> np.ndarray:
-    """What a negative weighs where a positive weighs 1, (n_labels,), to give that prevalence."""
-    number = truth.shape[1]
+def _negative_weights(
+    positives: np.ndarray, images: np.ndarray, prevalence: ArrayLike | None
+) -> np.ndarray:
+    """What a negative weighs where a positive weighs 1, to give that prevalence.
+
+    The positives of each label, the images of which it is known and the weights are (n_labels,).
+    """
+    number = len(positives)
     if prevalence is None:
         return np.ones(number)
     shares = np.asarray(prevalence, dtype=float)
@@ -86,8 +92,7 @@ def _negative_weights(truth: np.ndarray, prevalence: ArrayLike | None) -> np.nda
             f"Give one prevalence per label ({number}), each above 0 and below 1. "
             f"Received: {prevalence}."
         )
-    positives = truth.sum(axis=0)
-    odds = positives / np.maximum(len(truth) - positives, 1)
+    odds = positives / np.maximum(images - positives, 1)
     return np.where(kept, 1.0, odds * (1 - shares) / shares)
 
 

@@ -23,8 +23,13 @@ class Ranking(NamedTuple):
     positives: csr_array  # (n_groups, 1 + patients): the positives in each group
 
 
-def rank_images(truth: np.ndarray, score: np.ndarray, codes: np.ndarray) -> Ranking:
-    """Sort one label's images: truth as bool, score, and the code of the patient, each (n,)."""
+def rank_images(
+    truth: np.ndarray, score: np.ndarray, codes: np.ndarray, patients: int | None = None
+) -> Ranking:
+    """Sort one label's images: truth as bool, score, and the code of the patient, each (n,).
+
+    `patients` is how many there are, where some of them may have none of these images.
+    """
     order = np.argsort(-score)
     score, truth, codes = score[order], truth[order], codes[order]
     changes = np.flatnonzero(score[1:] != score[:-1]) + 1
@@ -33,7 +38,7 @@ def rank_images(truth: np.ndarray, score: np.ndarray, codes: np.ndarray) -> Rank
     kept = hits[ends] > hits[starts]
     bounds = np.stack([starts[kept], ends[kept]], axis=1).ravel()
     place = np.searchsorted(bounds, np.arange(len(score)), side="right")
-    number = int(codes.max()) + 1
+    number = 1 + (int(codes.max()) if patients is None else patients)
     return Ranking(
         _count(place, codes, (len(bounds) + 1, number)),
         _count(place[truth] // 2, codes[truth], (len(bounds) // 2, number)),

@@ -7,15 +7,16 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from cxr_keras.data.labels import LABELS
+from cxr_keras.data.labels import LABELS, NO_FINDING
 from cxr_keras.data.selection import artificial_prevalence
 from cxr_keras.data.splits import TEST, VAL
 from cxr_keras.errors import CxrError
 from cxr_keras.framing import Framing
 from cxr_keras.metrics.calibration import Scaling
 
-FORMAT = "cxr-keras card 2"
-FORMATS = ("cxr-keras card 1", FORMAT)  # 1: the scaling is in the card alone, paths are whole
+FORMAT = "cxr-keras card 3"
+# 1: the scaling is in the card alone, paths are whole; 1 and 2: of NIH's labels, without "normal"
+FORMATS = ("cxr-keras card 1", "cxr-keras card 2", FORMAT)
 NO_TEST_SPLIT = (
     "This network has no test split: these numbers are of its validation split, which chose its "
     "epoch, its thresholds and any calibration, so they flatter it. `cxr-keras evaluate RUN --data "
@@ -29,6 +30,7 @@ class Card:
 
     Attributes:
         labels: names of the outputs, in order.
+        normal: the one of them that says that there is no finding; None if none does.
         thresholds: per output; a label is predicted positive at or above it. Chosen on the
             validation split.
         calibration: how `calibrate` made probabilities and thresholds: method, slope and shift
@@ -37,12 +39,14 @@ class Card:
         scaling: of a file written before it was in the graph: `load_model` puts it there.
         data: the training data: root (the folder's name), fingerprint, phantoms, per_class,
             not_chosen, split, val_share, test_share, split_digest, seed, sizes, base_rates, size,
-            fit. An older card without the shares, size or fit means their defaults.
+            fit, reading (what of `data.reading.Reading` is not the default; none where all is). An
+            older card without the shares, size or fit means their defaults.
         settings: how it was trained; of paths their last part.
         notice: a sentence that belongs beside every result, empty if none does.
     """
 
     labels: tuple[str, ...] = LABELS
+    normal: str | None = NO_FINDING
     thresholds: tuple[float, ...] = (0.5,) * len(LABELS)
     calibration: dict[str, Any] = field(default_factory=dict)
     scaling: dict[str, Any] = field(default_factory=dict)
@@ -100,8 +104,12 @@ class Card:
         labels, thresholds = content["labels"], content["thresholds"]
         if len(labels) != len(thresholds):
             raise ValueError("it has not one threshold a label")
-        if len(set(labels)) < len(labels) or not set(labels) <= set(LABELS):
-            raise ValueError("its labels are not those of ChestX-ray14")
+        if len(set(labels)) < len(labels) or not all(isinstance(n, str) and n for n in labels):
+            raise ValueError("its labels are not names, each once")
+        if found != FORMAT:
+            content["normal"] = NO_FINDING if NO_FINDING in labels else None
+        if content.get("normal") not in (None, *labels):
+            raise ValueError("its label that means normal is none of its labels")
         if not all(isinstance(t, float | int) and 0 <= t <= 1 for t in thresholds):
             raise ValueError("its thresholds are not numbers in 0…1")
         scaling = content.get("scaling")

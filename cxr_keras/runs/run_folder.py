@@ -17,7 +17,9 @@ import keras
 
 from cxr_keras import __version__
 from cxr_keras.data import phantom
-from cxr_keras.data.preparation import Prepared, drawn_again
+from cxr_keras.data.preparation import Prepared
+from cxr_keras.data.reading import PATHS, Data, Reading
+from cxr_keras.data.source import drawn_again
 from cxr_keras.data.splits import SPLITS, shared_patients, split_digest
 from cxr_keras.errors import DataError, RunError
 from cxr_keras.runs.card import Card
@@ -116,6 +118,7 @@ def run_info(settings: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
             "sizes": {name: int(sizes.get(name, 0)) for name in SPLITS},
             "shared_patients": shared_patients(prepared.manifest),
             "base_rates": prepared.base_rates(),
+            **_reading_of(prepared),
         },
         "versions": {
             "cxr-keras": __version__,
@@ -127,6 +130,18 @@ def run_info(settings: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
     }
 
 
+def _reading_of(prepared: Prepared) -> dict[str, Any]:
+    """How the data was read and what was joined, where it is not one folder read as usual."""
+    said: dict[str, Any] = {}
+    for name, value in prepared.reading.said().items():
+        if name in PATHS:
+            said[name] = str(Path(str(value)).expanduser().resolve())
+        else:
+            said[name] = list(value) if isinstance(value, tuple) else value
+    roots = [str(root.resolve()) for root in prepared.roots]
+    return ({"reading": said} if said else {}) | ({"roots": roots} if len(roots) > 1 else {})
+
+
 def results_folder(file: Path) -> Path:
     """Where results of a model file belong: its run folder, or for a file on its own one beside it.
 
@@ -136,8 +151,8 @@ def results_folder(file: Path) -> Path:
     return file.parent if in_run else file.with_suffix("")
 
 
-def data_folder(file: Path, card: Card) -> Path | None:
-    """The folder of the data that a network was trained on; None for a file without a card.
+def own_data(file: Path, card: Card) -> tuple[Data | None, Reading]:
+    """The data that a network was trained on, and how it was read; None for a file without a card.
 
     The file holds the folder's name only (an older one its path); run.json beside a run's
     model.keras holds its path. Built-in phantoms that are gone from the cache are drawn again.
@@ -145,17 +160,19 @@ def data_folder(file: Path, card: Card) -> Path | None:
     Raises:
         DataError: the path is not known here.
     """
-    root = card.data.get("root")
-    if root is None:
-        return None
-    if not Path(root).is_absolute() and file.name == MODEL and (file.parent / RUN).exists():
-        root = read_run(file.parent).get("data", {}).get("root", root)
-    folder = drawn_again(Path(root), phantoms=bool(card.data.get("phantoms")))
-    if folder.is_absolute():
-        return folder
+    data = card.data
+    if data.get("root") is None:
+        return None, Reading()
+    if not Path(data["root"]).is_absolute() and file.name == MODEL and (file.parent / RUN).exists():
+        data = read_run(file.parent).get("data", {}) or data
+    phantoms = bool(card.data.get("phantoms"))
+    roots = data.get("roots") or [data.get("root", card.data["root"])]
+    folders = [drawn_again(Path(root), phantoms=phantoms) for root in roots]
+    if all(folder.is_absolute() for folder in folders):
+        return tuple(folders), Reading(**data.get("reading", {}))
     raise DataError(
-        f"{file} was trained on {root}, and does not say where that folder is; run.json beside a "
-        "run's model.keras does. Name the folder with --data."
+        f"{file} was trained on {' and '.join(map(str, roots))}, and does not say where that is; "
+        "run.json beside a run's model.keras does. Name the folder with --data."
     )
 
 

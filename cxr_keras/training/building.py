@@ -8,8 +8,10 @@ from typing import Any
 
 import keras
 
-from cxr_keras.data.labels import LABELS
-from cxr_keras.data.preparation import Prepared, prepare
+from cxr_keras.data.dataset import Dataset
+from cxr_keras.data.labels import LabelSet
+from cxr_keras.data.preparation import Prepared, prepare_dataset
+from cxr_keras.data.source import read_data
 from cxr_keras.data.splits import describe_sizes, shared_patients
 from cxr_keras.errors import ModelError
 from cxr_keras.models.dropout import set_dropout
@@ -43,7 +45,7 @@ def complete_config(model: Any, settings: Mapping[str, Any]) -> TrainConfig:
 
 
 def build_network(
-    model: str | keras.Model, config: TrainConfig, start: OwnStart | None
+    model: str | keras.Model, config: TrainConfig, start: OwnStart | None, labels: LabelSet
 ) -> keras.Model:
     """The network as training takes it; says where its weights come from and how many train.
 
@@ -51,16 +53,29 @@ def build_network(
         model: a registered network, or a built one.
         config: of `complete_config`.
         start: the own model file whose weights it takes.
+        labels: what it is to predict.
     """
-    network = _by_name(config, start) if isinstance(model, str) else _as_given(model, config)
+    if isinstance(model, str):
+        network = _by_name(config, start, labels)
+    else:
+        network = _as_given(model, config, labels)
     set_dropout(network, config.dropout)
     return network
 
 
-def prepare_images(config: TrainConfig) -> Prepared:
+def read_images(config: TrainConfig) -> Dataset:
+    """The data of a run as a table; says what is wrong or missing in it."""
+    dataset = read_data(config.data, config.reading)
+    for sentence in dataset.notices:
+        notice(sentence)
+    return dataset
+
+
+def prepare_images(config: TrainConfig, dataset: Dataset) -> Prepared:
     """The images of a run, chosen, split and decoded; says how many each split has."""
-    prepared = prepare(
-        config.data,
+    prepared, sentences = prepare_dataset(
+        dataset,
+        reading=config.reading,
         per_class=config.per_class,
         split_method=config.split_method,
         seed=config.data_seed,
@@ -69,11 +84,13 @@ def prepare_images(config: TrainConfig) -> Prepared:
         val_share=config.val_share,
         test_share=config.test_share,
     )
+    for sentence in sentences:
+        notice(sentence)
     _say_sizes(prepared)
     return prepared
 
 
-def _by_name(config: TrainConfig, start: OwnStart | None) -> keras.Model:
+def _by_name(config: TrainConfig, start: OwnStart | None, labels: LabelSet) -> keras.Model:
     """The network with its weights, the right layers frozen; says how many parameters train."""
     spec = get_spec(config.model)
     weights = config.weights or spec.default_weights
@@ -83,14 +100,14 @@ def _by_name(config: TrainConfig, start: OwnStart | None) -> keras.Model:
         network = build_model(
             config.model,
             RANDOM if start else weights,
-            outputs=len(LABELS),
+            outputs=len(labels),
             size=config.size,
             fit=config.fit,
         )
     finally:
         keras.config.set_dtype_policy(before)
     if start:
-        start.put_into(network, LABELS)
+        start.put_into(network, labels.names)
     pretrained = weights != RANDOM
     count = freeze(network, spec, pretrained=pretrained, fine_tune=config.fine_tune)
     origin = f"weights from {weights}" if pretrained else "random weights"
@@ -98,7 +115,7 @@ def _by_name(config: TrainConfig, start: OwnStart | None) -> keras.Model:
     return network
 
 
-def _as_given(model: keras.Model, config: TrainConfig) -> keras.Model:
+def _as_given(model: keras.Model, config: TrainConfig, labels: LabelSet) -> keras.Model:
     """A network that the user built, with a layer of logits."""
     for name in ("weights", "fine_tune"):
         if getattr(config, name) is not None:
@@ -106,7 +123,7 @@ def _as_given(model: keras.Model, config: TrainConfig) -> keras.Model:
                 f"{name} chooses the weights of a network that is built by its name; a built "
                 f"model has its own. Leave {name} out, or give a name in place of the model."
             )
-    network = with_logits(model, len(LABELS))
+    network = with_logits(model, len(labels))
     images = f"images of {config.size} px, {config.fit}"
     notice(f"{config.model}: a built model for {images}, {count_trainable(network)}.")
     return network

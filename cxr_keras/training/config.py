@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from cxr_keras.data.options import (
     images_per_class,
     split_shares,
 )
+from cxr_keras.data.reading import Data, Reading, as_data
 from cxr_keras.errors import CxrError
 from cxr_keras.framing import FIT, SIZE, Fit, Framing
 from cxr_keras.runs.options import RUNS_FOLDER
@@ -39,7 +41,8 @@ class TrainConfig:
     Attributes:
         model: a registered network.
         recipe: "report" or "modern": where the settings come from that nobody named.
-        data: a folder in NIH's layout; None for the default (see `resolve_data`).
+        data: a data folder, a `Dataset`, or several; None for the default (see `resolve_data`).
+        reading: how the data is read.
         epochs: passes over the training split.
         lr: learning rate; a schedule's highest.
         batch_size: images in a step.
@@ -97,7 +100,8 @@ class TrainConfig:
 
     model: str
     recipe: str = REPORT
-    data: PathLike | None = None
+    data: Data | None = None
+    reading: Reading = dataclasses.field(default_factory=Reading)
     epochs: int = 30
     lr: float = 5e-4
     batch_size: int = 16
@@ -140,6 +144,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         take: dict[str, Any] = {name: as_text(getattr(self, name)) for name in _PATHS}
+        take["data"] = _data(self.data)
         take["fine_tune"] = None if self.fine_tune == "head" else self.fine_tune
         take["size"] = Framing(self.size, self.fit).size
         for name, least in _WHOLE.items():
@@ -170,9 +175,11 @@ class TrainConfig:
 
     def settings(self) -> dict[str, Any]:
         """The values that a resumed run must share, as run.json holds them."""
-        values = dataclasses.asdict(self)
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for name in ("name", "folder", "checkpoint_every"):
             del values[name]
+        values["data"] = _told(self.data)
+        values |= {name: _plain(value) for name, value in values.pop("reading").said().items()}
         values["split"] = values.pop("split_method")  # its name in run.json
         return values
 
@@ -208,7 +215,8 @@ class TrainConfig:
         usual = {name: getattr(TrainConfig, name) for name in words} | RECIPES[self.recipe]
         usual["test_share"] = split_shares(self.val_share, None, self.split_method)[1]
         changed = [word for name, word in words.items() if getattr(self, name) != usual[name]]
-        parts = [self.model, f"ep{self.epochs}", f"lr{self.lr:g}", *changed]
+        read = [f"{k}-{_short(v)}" for k, v in self.reading.said().items() if k in _READ]
+        parts = [self.model, f"ep{self.epochs}", f"lr{self.lr:g}", *changed, *read]
         return re.sub(r"[^\w.-]+", "_", "-".join(parts))
 
 
@@ -218,12 +226,13 @@ def configured(model: str, recipe: str, settings: Mapping[str, Any]) -> TrainCon
     Args:
         model: a registered network, or the name of a built one.
         recipe: where nobody names one in `settings`.
-        settings: fields of `TrainConfig`; None stands for "not said".
+        settings: fields of `TrainConfig` and of `Reading`; None stands for "not said".
 
     Raises:
         CxrError: no such setting or recipe, a value that cannot be used, or two that do not fit.
     """
-    known = {field.name for field in dataclasses.fields(TrainConfig)}
+    reading, settings = Reading.of(dict(settings))
+    known = {field.name for field in dataclasses.fields(TrainConfig)} - {"reading"}
     unknown = sorted(set(settings) - known)
     if unknown:
         raise CxrError(
@@ -235,10 +244,10 @@ def configured(model: str, recipe: str, settings: Mapping[str, Any]) -> TrainCon
     usual = dict(RECIPES[recipe])
     if said.get("split_method") == "official":
         usual.pop("per_class", None)  # which takes every image anyway
-    return TrainConfig(model=model, recipe=recipe, **(usual | said))
+    return TrainConfig(model=model, recipe=recipe, reading=reading, **(usual | said))
 
 
-_PATHS = ("data", "weights", "folder")
+_PATHS = ("weights", "folder")
 _WHOLE = {
     "epochs": 1,
     "batch_size": 1,
@@ -263,6 +272,7 @@ _REAL = {  # from, below
     "dropout": (0.0, 1.0),
     "layer_decay": (0.0, math.inf),
 }
+_READ = ("uncertain", "views", "labels")  # of the reading, in the name of a run folder
 _CHOICES: dict[str, tuple[str, ...]] = {
     "precision": PRECISIONS,
     "split_method": SPLIT_METHODS,
@@ -288,6 +298,32 @@ def _check_fit(config: TrainConfig) -> None:
         )
     if config.layer_decay > 1:
         raise CxrError(f"layer_decay must be 1 or less. Received: {config.layer_decay:g}.")
+
+
+def _data(data: Data | None) -> Any:
+    """One data set as text or a `Dataset`, several as a tuple of them; None where nobody says."""
+    told = tuple(
+        os.fspath(one) if isinstance(one, str | os.PathLike) else one for one in as_data(data)
+    )
+    return told[0] if len(told) == 1 else told or None
+
+
+def _told(data: Any) -> Any:
+    """Data as run.json holds it."""
+    told = [
+        str(one) if isinstance(one, str | os.PathLike) else str(one.root) for one in as_data(data)
+    ]
+    return told[0] if len(told) == 1 else told or None
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _short(value: Any) -> str:
+    """A setting of the reading in the name of a run folder."""
+    text = value if isinstance(value, str) else "-".join(value)
+    return text if len(text) <= 24 else f"{text[:24]}…"
 
 
 def _within(name: str, value: float, least: float, limit: float) -> float:

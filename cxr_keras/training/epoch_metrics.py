@@ -6,8 +6,6 @@ from typing import Any
 
 import keras
 
-from cxr_keras.data.labels import LABELS
-
 BINS = 200  # of equal width over probabilities 0…1; 0.5 is an edge
 
 
@@ -25,20 +23,25 @@ class EpochMetrics(keras.metrics.Metric):
         **options: for `keras.metrics.Metric`.
     """
 
-    def __init__(self, labels: int = len(LABELS), **options: Any):
+    def __init__(self, labels: int, **options: Any):
         super().__init__(**options)
         self.labels = labels
         self._counts = self.add_variable((2, labels, BINS), "zeros", "float32", name="counts")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Count a batch: truth and logits of shape (n_samples, n_labels); NaN counts as "no"."""
+        """Count a batch: truth and logits of shape (n_samples, n_labels).
+
+        A logit that is NaN counts as "no"; where the truth is NaN, not known, nothing is counted.
+        """
         ops = keras.ops
         probability = ops.nan_to_num(ops.sigmoid(ops.cast(y_pred, "float32")))
         # bin k holds k/BINS < p ≤ (k+1)/BINS: an edge is not above itself
         bins = ops.cast(ops.clip(ops.ceil(probability * BINS) - 1, 0, BINS - 1), "int32")
         present = ops.cast(y_true > 0.5, "int32")  # smoothed or mixed labels are fractions
         place = present * self.labels + ops.arange(self.labels, dtype="int32")
-        counts = _count(ops.reshape(place * BINS + bins, (-1,)), 2 * self.labels * BINS)
+        size = 2 * self.labels * BINS
+        place = ops.where(ops.isnan(y_true), size, place * BINS + bins)  # one bin more
+        counts = _count(ops.reshape(place, (-1,)), size + 1)[:size]
         self._counts.assign_add(ops.cast(ops.reshape(counts, self._counts.shape), "float32"))
 
     def result(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 
 from cxr_keras.data.augmentation import Augmenter
+from cxr_keras.data.labels import LabelSet
 from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import Prepared, PreparedSplit
 from cxr_keras.data.splits import SPLITS, TRAIN
@@ -44,12 +45,14 @@ class TrainedPart:
         batches: of the training split, inputs of `logits`.
         probabilities: from `splits` to sigmoids, for evaluation.
         splits: name → its images, as pixels or stored features.
+        labels: what it predicts.
     """
 
     logits: keras.Model
     batches: RadiographLoader
     probabilities: keras.Model
     splits: Mapping[str, PreparedSplit]
+    labels: LabelSet
 
 
 class FeatureSplit(PreparedSplit):
@@ -75,7 +78,7 @@ def trained_part(network: keras.Model, config: TrainConfig, prepared: Prepared) 
         features = stored_features(keras.Model(network.input, cut), prepared)
         places = {name: prepared.places(name) for name in SPLITS}
         splits = {
-            name: FeatureSplit(split.rows, features, places[name], split.truth)
+            name: FeatureSplit(split.rows, features, places[name], split.truth, split.labels)
             for name, split in splits.items()
         }
         source = cut
@@ -91,6 +94,7 @@ def trained_part(network: keras.Model, config: TrainConfig, prepared: Prepared) 
         ),
         probabilities=keras.Model(source, network.output),
         splits=splits,
+        labels=prepared.labels,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 
 from cxr_keras.data.splits import TRAIN, VAL
 from cxr_keras.errors import RunError
@@ -35,11 +36,14 @@ def fit(
     The network itself is never compiled, so its file names no optimizer.
     """
     model, batches = part.logits, part.batches
-    check_monitor(config.monitor, part.splits[VAL].truth)
+    train, val = part.splits[TRAIN], part.splits[VAL]
+    findings = np.array([name != part.labels.normal for name in part.labels.names])
+    check_monitor(config.monitor, val.truth, findings)
+    unknown = any(np.isnan(split.truth).any() for split in (train, val))
     model.compile(
         optimizer=_optimizer(part, config),
-        loss=get_loss(config.loss, part.splits[TRAIN].truth),
-        metrics=[EpochMetrics()],
+        loss=get_loss(config.loss, train.truth, masked=unknown),
+        metrics=[EpochMetrics(len(part.labels))],
     )
     done = 0
     if resume and recorder.checkpoint_file.exists():
@@ -60,7 +64,7 @@ def fit(
                 callbacks=[
                     EpochSeed(batches, config.seed),
                     *(plateau if config.schedule == "plateau" else []),
-                    Validation(part.splits[VAL], recorder, averaging),
+                    Validation(val, recorder, averaging, findings=findings),
                     guard,
                     recorder,
                     ProgressLog(bar, config.epochs),

@@ -2,7 +2,7 @@
 
 Each takes logits, not probabilities: Keras clips probabilities inside binary cross-entropy, and
 a saturated sigmoid then has no gradient. The sigmoid stays in the saved network. Truth and logits
-are (N, 15); a loss is the mean over the labels of each image.
+are (N, n_labels); a loss is the mean over the labels of each image.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from keras import ops
 
 MAX_POSITIVE_WEIGHT = 100.0
+_CERTAIN = 100.0  # a logit whose sigmoid is 0 or 1 in float32
 
 _serializable = keras.saving.register_keras_serializable(package="cxr_keras")
 
@@ -127,13 +128,38 @@ class AsymmetricLoss(keras.losses.Loss):
         }
 
 
+class KnownLabels(keras.losses.Loss):
+    """Another loss, over the labels that are known; NaN in the truth says that one is not.
+
+    An unknown label becomes a certain and right "no", which costs nothing and has no gradient; the
+    sum is then divided by the number of known labels in the batch, 0 where there is none.
+
+    Args:
+        loss: takes truth and logits, (N, n_labels), and gives the mean over each image's labels.
+    """
+
+    def __init__(self, loss: keras.losses.Loss) -> None:
+        super().__init__(name=loss.name)
+        self.loss = loss
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Loss of each image, shape (N,), such that its mean is that over the known labels."""
+        unknown = ops.isnan(y_true)
+        truth = ops.where(unknown, ops.zeros_like(y_true), y_true)
+        logits = ops.where(unknown, ops.full_like(y_pred, -_CERTAIN), y_pred)
+        known = ops.sum(ops.cast(ops.logical_not(unknown), y_pred.dtype))
+        every = ops.cast(ops.size(y_true), y_pred.dtype)
+        return self.loss.call(truth, logits) * (every / ops.maximum(known, 1.0))
+
+
 def positive_weights(truth: np.ndarray) -> list[float]:
     """Negatives over positives of each label in the training split, at most 100.
 
-    A label without a positive keeps the weight 1: there is nothing to strengthen.
+    A label without a positive keeps the weight 1: there is nothing to strengthen. Where a label is
+    not known (NaN), the image does not count.
     """
-    positives = truth.sum(axis=0)
-    ratio = (len(truth) - positives) / np.maximum(positives, 1)
+    positives = np.nansum(truth, axis=0)
+    ratio = ((~np.isnan(truth)).sum(axis=0) - positives) / np.maximum(positives, 1)
     weights = np.where(positives > 0, np.clip(ratio, 1.0 / MAX_POSITIVE_WEIGHT, None), 1.0)
     return [float(weight) for weight in np.minimum(weights, MAX_POSITIVE_WEIGHT)]
 

@@ -25,25 +25,34 @@ def register_loss(make: MakeLoss) -> MakeLoss:
     """Register a function as a loss under its own name.
 
     Args:
-        make: labels of the training split, (n, n_labels) of 0 and 1 → a loss that takes truth and
-            logits, both (N, n_labels).
+        make: labels of the training split, (n, n_labels) of 0, 1 and NaN (not known) → a loss that
+            takes truth and logits, both (N, n_labels), and is the mean over the labels of an image.
+            A certain, right answer must cost nothing: what is not known is made one.
     """
     LOSSES[make.__name__] = make
     return make
 
 
-def get_loss(name: str, truth: np.ndarray) -> keras.losses.Loss:
+def get_loss(name: str, truth: np.ndarray, *, masked: bool = False) -> keras.losses.Loss:
     """The loss called `name`, for logits.
 
     Args:
         name: one of `LOSSES`.
-        truth: labels of the training split, (n, n_labels), from which weights are taken.
+        truth: labels of the training split, (n, n_labels), from which weights are taken; NaN where
+            a label is not known.
+        masked: whether the truth that the loss will be given has NaN in it: such a label counts
+            for nothing then, and the loss is the mean over those that are known.
 
     Raises:
         CxrError: no such loss; the message lists those there are.
     """
     check_loss(name)
-    return LOSSES[name](truth)
+    loss = LOSSES[name](truth)
+    if not masked:
+        return loss
+    from cxr_keras.training.loss_functions import KnownLabels
+
+    return KnownLabels(loss)
 
 
 def check_loss(name: str) -> None:

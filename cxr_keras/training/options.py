@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 from cxr_keras.data.options import SplitMethod
+from cxr_keras.data.reading import ReadSettings
 from cxr_keras.framing import Fit
 from cxr_keras.utils.arguments import PathLike, Real, Whole
 
@@ -17,8 +16,8 @@ MONITORS = ("val_loss", "val_auroc", "val_ap")
 TUNE_TRIALS = 20
 
 
-class Settings(TypedDict, total=False):
-    """The fields of `TrainConfig` as Python users pass them; None is the recipe's."""
+class Settings(ReadSettings, total=False):
+    """The fields of `TrainConfig` and `Reading` as users pass them; None is the recipe's."""
 
     recipe: str | None
     epochs: Whole | None

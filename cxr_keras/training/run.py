@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 
 from cxr_keras import plots
-from cxr_keras.data.labels import LABELS, NO_FINDING
 from cxr_keras.data.preparation import Prepared
+from cxr_keras.data.reading import Data
 from cxr_keras.data.splits import TEST, TRAIN, VAL
-from cxr_keras.evaluation.evaluation import Evaluation, frame_of, write_own_evaluation
 from cxr_keras.evaluation.predictions import columns_of
+from cxr_keras.evaluation.result import Evaluation, frame_of, write_own_evaluation
 from cxr_keras.inference.forward import forward_split
 from cxr_keras.metrics import per_label
 from cxr_keras.metrics.thresholds import choose_thresholds
@@ -27,7 +27,12 @@ from cxr_keras.runs import model_file, run_folder
 from cxr_keras.runs.card import Card
 from cxr_keras.runs.opening import check_folder, check_same_data, training_folder
 from cxr_keras.runs.run_folder import clear_leftovers, run_info
-from cxr_keras.training.building import build_network, complete_config, prepare_images
+from cxr_keras.training.building import (
+    build_network,
+    complete_config,
+    prepare_images,
+    read_images,
+)
 from cxr_keras.training.checkpoint import Recorder
 from cxr_keras.training.config import TrainConfig
 from cxr_keras.training.determinism import check_deterministic, deterministic_torch
@@ -35,7 +40,6 @@ from cxr_keras.training.feature_cache import TrainedPart, trained_part
 from cxr_keras.training.fitting import fit
 from cxr_keras.training.options import Settings
 from cxr_keras.training.own_start import OwnStart, listed, own_start
-from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import write_table
 
@@ -65,7 +69,7 @@ class Run:
 
 def train(
     model: str | keras.Model,
-    data: PathLike | None = None,
+    data: Data | None = None,
     *,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     overwrite: bool = False,
@@ -76,9 +80,10 @@ def train(
 
     Args:
         model: a registered network, see `cxr-keras models`; or a built `keras.Model`, raw grey
-            pixels (N, side, side, 1) in 0…255 → (N, 15) sigmoids, which is trained in place, as far
-            as its layers are trainable.
-        data: a folder in NIH's layout; by default $CXR_KERAS_DATA, ./data/nih, or phantoms.
+            pixels (N, side, side, 1) in 0…255 → (N, n_labels) sigmoids, which is trained in place,
+            as far as its layers are trainable.
+        data: a data folder in a known layout (docs/datasets.md), a `Dataset`, or several of them;
+            by default $CXR_KERAS_DATA, ./data/nih, or phantoms.
         callbacks: Keras callbacks, run after this program's own. Their `model` is the part that
             trains, whose outputs are logits.
         overwrite: replace a run folder of the same name when this run is done; until then, the
@@ -86,7 +91,9 @@ def train(
         resume: go on with an interrupted run of the same name and settings.
         **settings: `recipe`, "report" or "modern" (by default the network's own), and whatever is
             to differ from it: `epochs`, `lr`, `loss`, `augment`, `seed` and all else that
-            `cxr_keras.training.config.TrainConfig` names. None is the recipe's.
+            `cxr_keras.training.config.TrainConfig` names. None is the recipe's. And how data is
+            read: `uncertain`, `views`, `labels`, `table` and all else that
+            `cxr_keras.data.reading.Reading` names.
 
     Returns:
         The run: its folder, history, and the test split's evaluation (see `Run`).
@@ -110,8 +117,9 @@ def train(
     begun = time.time()
     keras.utils.set_random_seed(config.seed)
     start = own_start(config, resume=resume) if isinstance(model, str) else None
-    network = build_network(model, config, start)
-    prepared = prepare_images(config)
+    dataset = read_images(config)
+    network = build_network(model, config, start, dataset.labels)
+    prepared = prepare_images(config, dataset)
     if start:
         start.say_seen(prepared)
     with (
@@ -172,12 +180,20 @@ def _finish(
 ) -> Run:
     """Write the model, the figures and the tables; then drop the checkpoint."""
     splits = part.splits
-    val = frame_of(splits[VAL], forward_split(part.probabilities, splits[VAL]))
-    limits, sentences = choose_thresholds(*columns_of(val, LABELS), labels=LABELS)
+    val = frame_of(splits[VAL], forward_split(part.probabilities, splits[VAL]), part.labels.names)
+    names = part.labels.names
+    limits, sentences = choose_thresholds(*columns_of(val, names), labels=names)
     for sentence in sentences:
         notice(sentence)
     settings = info["settings"] | ({"weights": start.name} if start else {})
-    card = Card(thresholds=limits, data=info["data"], settings=settings, notice=info["notice"])
+    card = Card(
+        labels=names,
+        normal=part.labels.normal,
+        thresholds=limits,
+        data=info["data"],
+        settings=settings,
+        notice=info["notice"],
+    )
     told = config.provenance
     model_file.save_model(
         network,
@@ -198,10 +214,11 @@ def _finish(
     plots.save_figure(figure, folder / run_folder.LOSS_PLOT)
     tested, measured = card.measured_split == TEST, val
     if tested:
-        measured = frame_of(splits[TEST], forward_split(part.probabilities, splits[TEST]))
+        probability = forward_split(part.probabilities, splits[TEST])
+        measured = frame_of(splits[TEST], probability, names)
     evaluation = write_own_evaluation(measured, folder, card)
     val_table = per_label.label_table(
-        *columns_of(val, LABELS), labels=LABELS, normal=NO_FINDING, thresholds=limits
+        *columns_of(val, names), labels=names, normal=part.labels.normal, thresholds=limits
     )
     best = history.iloc[recorder.best_epoch - 1]
     info |= {

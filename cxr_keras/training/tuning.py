@@ -24,10 +24,16 @@ import pandas as pd
 
 from cxr_keras import plots
 from cxr_keras.data.preparation import Prepared
+from cxr_keras.data.reading import Data, Reading, as_data
 from cxr_keras.errors import CxrError, RunError
 from cxr_keras.models.registry import RANDOM, get_spec
 from cxr_keras.runs.run_folder import hold_folder, make_folder
-from cxr_keras.training.building import build_network, complete_config, prepare_images
+from cxr_keras.training.building import (
+    build_network,
+    complete_config,
+    prepare_images,
+    read_images,
+)
 from cxr_keras.training.checkpoint import Recorder
 from cxr_keras.training.config import TrainConfig
 from cxr_keras.training.determinism import check_deterministic, deterministic_torch
@@ -50,7 +56,7 @@ from cxr_keras.training.study import (
     import_optuna,
     open_study,
 )
-from cxr_keras.utils.arguments import PathLike, Real, Whole, real, whole
+from cxr_keras.utils.arguments import Real, Whole, real, whole
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import write_table, write_text
 
@@ -84,7 +90,7 @@ class Tuning:
 
 def tune(
     model: str,
-    data: PathLike | None = None,
+    data: Data | None = None,
     *,
     trials: Whole = TUNE_TRIALS,
     minutes: Real | None = None,
@@ -101,7 +107,7 @@ def tune(
 
     Args:
         model: a registered network, see `cxr-keras models`.
-        data: a folder in NIH's layout; by default as in `train`.
+        data: as in `train`.
         trials: how many, those of an interrupted search included.
         minutes: after so many no trial begins, and the one under way ends with its epoch; None
             for no limit.
@@ -134,7 +140,7 @@ def tune(
         )
     check_place(place, overwrite=overwrite, resume=resume)
     start = own_start(base, resume=False)
-    prepared = prepare_images(base)
+    prepared = prepare_images(base, read_images(base))
     if start:
         start.say_seen(prepared)
     if overwrite and place.exists():
@@ -173,7 +179,7 @@ def _run(
     keras.utils.clear_session()
     keras.utils.set_random_seed(config.seed)
     begun = time.monotonic()
-    network = build_network(config.model, config, start)
+    network = build_network(config.model, config, start, prepared.labels)
     part = trained_part(network, config, prepared)
     curve = place / CURVES / f"{trial.number + 1:03}.csv"
     recorder = Recorder(
@@ -285,10 +291,16 @@ def _written(
     return Tuning(place, table, best, importance)
 
 
-def train_command(model: str, data: PathLike | None, settings: Mapping[str, Any]) -> str:
+def train_command(model: str, data: Data | None, settings: Mapping[str, Any]) -> str:
     """The command that trains with these settings, without those that are the recipe's anyway."""
+    reading, settings = Reading.of(settings)
     usual = complete_config(model, {"recipe": settings.get("recipe")})
-    words = ["cxr-keras", "train", model, *(["--data", str(data)] if data else [])]
+    words = ["cxr-keras", "train", model]
+    for one in as_data(data):
+        words += ["--data", str(one)]
+    for name, value in reading.said().items():
+        text = value if isinstance(value, str) else ",".join(value)
+        words += [f"--{name.replace('_', '-')}", text]
     if usual.recipe != get_spec(model).recipe:
         words += ["--recipe", usual.recipe]
     for name, value in settings.items():

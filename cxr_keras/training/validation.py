@@ -10,7 +10,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from cxr_keras.data.labels import LABELS, NO_FINDING
 from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import PreparedSplit
 from cxr_keras.errors import CxrError
@@ -36,13 +35,20 @@ class Validation(keras.callbacks.Callback):
         recorder: gets the averaged weights.
         batches: of the training split; batch normalisation's statistics of the averaged weights
             are counted on the first 32 of them. None where the weights are not averaged.
+        findings: (labels,) which of the labels are findings.
     """
 
     def __init__(
-        self, split: PreparedSplit, recorder: Recorder, batches: RadiographLoader | None = None
+        self,
+        split: PreparedSplit,
+        recorder: Recorder,
+        batches: RadiographLoader | None = None,
+        *,
+        findings: np.ndarray,
     ):
         super().__init__()
         self.split, self.recorder, self.batches = split, recorder, batches
+        self.findings = findings
         self._begun = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -67,41 +73,45 @@ class Validation(keras.callbacks.Callback):
         counts.update_state(truth, logits)
         found = {f"val_{name}": float(value) for name, value in counts.result().items()}
         found["val_loss"] = float(self.model.loss(truth, logits))
-        return found | macro_averages(truth, logits)
+        return found | macro_averages(truth, logits, self.findings)
 
 
-def macro_averages(truth: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+def macro_averages(truth: np.ndarray, logits: np.ndarray, findings: np.ndarray) -> dict[str, float]:
     """Exact mean AUROC and average precision of the findings; NaN for logits that are no numbers.
 
     Args:
-        truth: (n, labels) of 0 and 1.
+        truth: (n, labels) of 0, 1 and NaN (not known).
         logits: (n, labels).
+        findings: (labels,) which of them are findings; "No Finding" is none.
     """
     if not np.isfinite(logits).all():
         return dict.fromkeys(EXACT, float("nan"))
-    once, image = np.array([[0.0], [1.0]]), np.ones(len(truth), dtype=int)  # each image by itself
-    found = [
-        auroc_and_ap(rank_images(truth[:, i] > 0, logits[:, i], image), once)[:, 0]
-        for i, label in enumerate(LABELS)
-        if label != NO_FINDING
-    ]
+    once, found = np.array([[0.0], [1.0]]), []
+    for i in np.flatnonzero(findings):
+        known = ~np.isnan(truth[:, i])
+        if known.any():
+            image = np.ones(int(known.sum()), dtype=int)  # each image by itself
+            ranking = rank_images(truth[known, i] > 0, logits[known, i], image)
+            found.append(auroc_and_ap(ranking, once)[:, 0])
     defined = np.array([pair for pair in found if not np.isnan(pair).any()])
     means = defined.mean(axis=0) if len(defined) else (float("nan"),) * len(EXACT)
     return dict(zip(EXACT, map(float, means), strict=True))
 
 
-def check_monitor(monitor: str, truth: np.ndarray) -> None:
+def check_monitor(monitor: str, truth: np.ndarray, findings: np.ndarray) -> None:
     """Refuse to choose an epoch by a measure that the validation split does not have.
 
     Args:
         monitor: one of `config.MONITORS`.
         truth: labels of the validation split.
+        findings: which of them are findings.
 
     Raises:
         CxrError: it is undefined there.
     """
-    positives = truth[:, [label != NO_FINDING for label in LABELS]].sum(axis=0)
-    if monitor in EXACT and not ((positives > 0) & (positives < len(truth))).any():
+    chosen = truth[:, findings]
+    both = (chosen == 1).any(axis=0) & (chosen == 0).any(axis=0)
+    if monitor in EXACT and not both.any():
         raise CxrError(
             f"{monitor} needs a finding that some of the {len(truth):,} validation images have and "
             "others have not, and there is none. Give --monitor val_loss, or more images."

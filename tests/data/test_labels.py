@@ -3,7 +3,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr_keras.data.labels import FINDINGS, LABELS, canonical_label, decode, encode, split_labels
+from cxr_keras.data.labels import (
+    FINDINGS,
+    LABELS,
+    canonical_label,
+    decode,
+    decode_rows,
+    encode,
+    encode_cells,
+    split_labels,
+)
 
 
 def test_labels_are_nihs_fifteen_in_the_reports_order():
@@ -37,3 +46,13 @@ def test_encode_places_a_one_at_the_labels_place():
 
 def test_split_labels_strips_blanks_and_empty_parts():
     assert split_labels(" Mass | Nodule||") == ["Mass", "Nodule"]
+
+
+@pytest.mark.parametrize("width", [1, 8, 15, 152])
+@pytest.mark.parametrize("rows", [0, 1, 200])
+def test_the_cells_of_many_rows_are_those_of_each(width, rows):
+    labels = [f"label {i}" for i in range(width)]
+    flags = np.random.default_rng(0).random((rows, width)) < 0.1
+    cells = decode_rows(flags, labels)
+    assert cells == [decode(row, labels) for row in flags]
+    assert np.array_equal(encode_cells(cells, labels), flags)

@@ -4,7 +4,8 @@ import numpy as np
 from PIL import Image
 
 from cxr_keras.data.images import read_image
-from cxr_keras.data.preparation import prepare, resolve_data
+from cxr_keras.data.preparation import prepare
+from cxr_keras.data.source import resolve_data
 from cxr_keras.framing import Framing
 
 

@@ -3,9 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from cxr_keras import compare
 from cxr_keras.errors import CxrError
+from cxr_keras.evaluation import comparison
 
 
 def write(path, seed, signal, n=150, **columns):
@@ -47,6 +49,19 @@ def test_only_shared_images_and_labels_count_whatever_their_order(tmp_path, caps
     assert list(part["label"]) == ["Mass", "average of 1 findings"]
     assert "20 images are in one of the two only: left out. 130 stay." in capsys.readouterr().err
     assert set(whole["label"]) == {"Mass", "Edema", "average of 2 findings"}
+
+
+def test_truth_that_neither_run_knows_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison, "read_predictions", pd.read_csv)  # which lets NaN through
+    true = (np.random.default_rng(1).random(150) < 0.4).astype(float)
+    true[40:] = np.nan
+    a, b = (write(tmp_path / f"{seed}.csv", seed, 1.0, true_Mass=true) for seed in (1, 2))
+    table = compare(a, b, resamples=20).set_index("label")
+    score = pd.read_csv(b)["prob_Mass"][:40]
+    assert table.loc["Mass", "auroc_b"] == pytest.approx(roc_auc_score(true[:40], score))
+    other = write(tmp_path / "c.csv", 2, 1.0, true_Mass=np.nan_to_num(true))
+    with pytest.raises(CxrError, match="disagree about the truth of 110 images"):
+        compare(a, other)
 
 
 @pytest.mark.parametrize(

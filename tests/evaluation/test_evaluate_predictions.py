@@ -6,7 +6,7 @@ import pytest
 
 from cxr_keras import evaluate
 from cxr_keras.errors import CxrError
-from cxr_keras.evaluation.evaluation import evaluate_predictions
+from cxr_keras.evaluation.predictions_file import evaluate_predictions
 
 TABLE = "Data_Entry_2017_v2020.csv"
 

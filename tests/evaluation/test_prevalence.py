@@ -43,6 +43,15 @@ def moved(seed, n):
     return truth, evidence + logit(OLD), move
 
 
+def test_a_label_moves_from_its_share_of_the_images_of_which_it_is_known():
+    truth = np.random.default_rng(0).random((100, 3)) < OLD
+    truth = np.where(np.arange(100)[:, None] < (40, 0, 97), truth, np.nan)
+    wanted, trained = (dict(zip(NAMES, part, strict=True)) for part in (NEW, OLD))
+    move, _ = plan_move(wanted, truth, trained, labels=NAMES, method="platt", source="t.csv")
+    shares = [truth[:40, 0].mean(), OLD[1], truth[:97, 2].mean()]  # known of none: as in training
+    np.testing.assert_allclose(move.old, shares)
+
+
 def test_probabilities_are_calibrated_after_the_move():
     _, _, move = moved(1, 20_000)
     truth, evidence = drawn(2, NEW, 50_000)

@@ -80,7 +80,8 @@ def slow_bootstrap(
         found = np.array([measures(*column) for column in columns])
         first = rows[0][: len(found)] if rows else found
         kept = pd.DataFrame(found)
-        kept = kept.fillna(pd.DataFrame(first)) if measures is at_a_half else kept
+        at_threshold = found.shape[1] == len(bootstrap.AT_THRESHOLD)
+        kept = kept.fillna(pd.DataFrame(first)) if at_threshold else kept
         means = [kept.iloc[columns].mean() for columns in averages.values()]  # skips NaN
         rows.append(np.vstack([found, *means]))
     return np.moveaxis(np.array(rows), 2, 0)

@@ -299,7 +299,7 @@ def test_bad_arguments_are_refused():
         expected_calibration_error(truth, probability, bins=0)
     with pytest.raises(DataError, match="shape"):
         brier_score(truth[:, 0], probability[:, 0])
-    with pytest.raises(DataError, match="0 or 1"):
+    with pytest.raises(DataError, match="0, 1 or NaN"):
         expected_calibration_error(truth + 1, probability)
     with pytest.raises(DataError, match=r"\(n_samples, 2\)"):
         reliability_table(truth, probability, labels=NAMES[:2])

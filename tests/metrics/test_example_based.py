@@ -129,7 +129,7 @@ def test_bad_arrays_are_refused():
         example_based_table(truth, probability, probability)
     with pytest.raises(DataError, match="no sample"):
         example_based_table(truth[:0], predicted[:0], probability[:0])
-    with pytest.raises(DataError, match="Truth must be 0 or 1"):
+    with pytest.raises(DataError, match="Truth must be 0, 1 or NaN"):
         cooccurrence(probability, predicted, NAMES)
     with pytest.raises(DataError, match=r"\(n_samples, 2\). Received: \(4, 3\)"):
         contradictions(predicted, ["Edema", NO_FINDING], NO_FINDING)

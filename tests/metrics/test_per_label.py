@@ -56,7 +56,7 @@ def test_a_toy_by_hand():
     probability[:, 0] = [0.9, 0.4, 0.5, 0.1]
     table = label_table(truth, probability).set_index("label")
     row = table.loc["Atelectasis"]
-    assert row.drop("loss").tolist() == [2, 0.5, 0.5, 0.5, 0.5, 0.75, pytest.approx(5 / 6)]
+    assert row.drop("loss").tolist() == [2, 4, 0.5, 0.5, 0.5, 0.5, 0.75, pytest.approx(5 / 6)]
     expected = -np.log([0.9, 0.4, 0.5, 0.9]).mean()
     assert row["loss"] == pytest.approx(expected)
     # 13 more findings: no support, never called
@@ -108,7 +108,7 @@ def test_constant_scores_have_an_auroc_of_one_half():
         (lambda t, p: (t, np.where(p == p[0, 0], np.nan, p)), "NaN"),
         (lambda t, p: (t, p + 1), "0…1"),
         (lambda t, p: (t, p * np.inf), "NaN, infinite"),
-        (lambda t, p: (t + 1, p), "Truth must be 0 or 1"),
+        (lambda t, p: (t + 1, p), "Truth must be 0, 1 or NaN"),
         (lambda t, p: (t[:5], p), r"Received: \(5, 15\) and \(60, 15\)"),
         (lambda t, p: (t[:, :3], p[:, :3]), r"\(n_samples, 15\)"),
         (lambda t, p: (t[:0], p[:0]), "no sample"),

@@ -87,7 +87,11 @@ BAD_MODELS = {
         lambda run, path: rebuilt(
             run.folder / "model.keras",
             path,
-            {"card.json": card_of(run, labels=["Mass", "Edema"], thresholds=[0.5, 0.5])},
+            {
+                "card.json": card_of(
+                    run, labels=["Mass", "Edema"], normal=None, thresholds=[0.5, 0.5]
+                )
+            },
         ),
         "gives 15 outputs; expected (N, 256, 256, 1) and 2",
     ),
@@ -95,13 +99,13 @@ BAD_MODELS = {
         lambda run, path: rebuilt(run.folder / "model.keras", path, {"card.json": "[1]"}),
         "holds a card that cannot be read",
     ),
-    "with a card of other diseases": (
+    "with a card of nameless labels": (
         lambda run, path: rebuilt(
             run.folder / "model.keras",
             path,
-            {"card.json": card_of(run, labels=["Cold", "Flu"], thresholds=[0.5, 0.5])},
+            {"card.json": card_of(run, labels=["Cold", 7], normal=None, thresholds=[0.5, 0.5])},
         ),
-        "its labels are not those of ChestX-ray14",
+        "its labels are not names, each once",
     ),
     "with a card of thresholds beyond 1": (
         lambda run, path: rebuilt(

@@ -10,8 +10,9 @@ import pytest
 
 from cxr_keras import calibrate, ensemble, evaluate, predict, train
 from cxr_keras.data.labels import LABELS
-from cxr_keras.data.preparation import drawn_again, prepare, resolve_data
+from cxr_keras.data.preparation import prepare
 from cxr_keras.data.readers.nih import read_label_table
+from cxr_keras.data.source import drawn_again, resolve_data
 from cxr_keras.runs import run_folder
 
 COLUMNS = [f"prob_{label}" for label in LABELS]

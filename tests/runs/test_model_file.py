@@ -77,13 +77,16 @@ def test_the_card_keeps_the_last_part_of_a_path():
     assert card["notice"] == "a/b stays"
 
 
-def test_a_card_of_the_first_format_is_read():
+def test_cards_of_the_first_two_formats_are_read():
     old = json.loads(Card().to_json())
+    del old["normal"]
+    old["format"] = "cxr-keras card 2"
+    assert Card.from_json(json.dumps(old)) == Card()
     old["format"] = "cxr-keras card 1"
     del old["calibration"]
     assert Card.from_json(json.dumps(old)) == Card()
     with pytest.raises(ValueError, match="a newer cxr-keras may have written it"):
-        Card.from_json(json.dumps(old | {"format": "cxr-keras card 3"}))
+        Card.from_json(json.dumps(old | {"format": "cxr-keras card 4"}))
 
 
 def test_saving_takes_a_list_as_it_is(run, tmp_path):

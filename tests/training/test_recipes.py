@@ -13,6 +13,7 @@ from cxr_keras import load_model, train
 from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.options import AUGMENTATIONS, SAMPLERS
 from cxr_keras.data.preparation import PreparedSplit
+from cxr_keras.data.reading import Reading, ReadSettings
 from cxr_keras.errors import CxrError
 from cxr_keras.evaluation.evaluation import evaluate
 from cxr_keras.metrics.per_label import average
@@ -44,8 +45,11 @@ ALL_PIECES = {
 
 
 def test_every_setting_is_a_field_and_the_other_way_round():
-    fields = {field.name for field in dataclasses.fields(TrainConfig)} - {"model", "data"}
-    assert set(Settings.__annotations__) == fields
+    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    fields -= {"model", "data", "reading"}
+    read = {field.name for field in dataclasses.fields(Reading)}
+    assert set(ReadSettings.__annotations__) == read
+    assert set(Settings.__annotations__) == fields | read
     assert set(RECIPES[MODERN]) <= fields
 
 
@@ -83,9 +87,10 @@ def test_what_does_not_fit_is_a_sentence(settings, sentence):
 
 def test_a_monitor_without_positives_is_refused():
     truth = np.zeros((5, 15), "float32")
-    check_monitor("val_loss", truth)
+    findings = np.arange(15) > 0
+    check_monitor("val_loss", truth, findings)
     with pytest.raises(CxrError, match="val_ap needs a finding that some of the 5 validation"):
-        check_monitor("val_ap", truth)
+        check_monitor("val_ap", truth, findings)
 
 
 def test_layer_decay_and_dropout_need_something_to_work_on(phantoms, tmp_path):

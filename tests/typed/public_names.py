@@ -17,6 +17,9 @@ from cxr_keras import (
     FINDINGS,
     LABELS,
     CxrError,
+    Dataset,
+    LabelSet,
+    LabelTable,
     __version__,
     assess,
     build_model,
@@ -27,6 +30,7 @@ from cxr_keras import (
     explore,
     load_model,
     predict,
+    register_dataset,
     register_model,
     train,
     tune,
@@ -37,6 +41,30 @@ from cxr_keras import (
 def small(x: keras.KerasTensor) -> keras.KerasTensor:
     x = keras.layers.Conv2D(8, 3, strides=4, name="conv1")(x)
     return keras.layers.GlobalAveragePooling2D(name="pool")(x)
+
+
+@register_dataset(lambda folder: (folder / "clinic.csv").is_file())
+def clinic(folder: Path) -> LabelTable:
+    """Our clinic: clinic.csv."""
+    table = pd.read_csv(folder / "clinic.csv")
+    truth = table[["Edema"]].to_numpy("int8")
+    return LabelTable(table, truth, LabelSet(("Edema",)), notices=("Read.",))
+
+
+def many_sources(path: Path, table: pd.DataFrame) -> tuple[str, ...]:
+    own = Dataset.from_table(table, path, labels=["Edema", "No Finding"])
+    made = Dataset.from_table(
+        table,
+        lambda name: np.zeros((64, 64), "uint8"),
+        labels=LabelSet(("Edema", "Normal"), normal="Normal"),
+        patient_column=None,
+    )
+    train("small", [own, path, "data/nih"], labels="shared", uncertain="ones", views="PA,AP")
+    train("small", made, labels=["Edema"], epochs=1)
+    train("small", table=path / "labels.csv", images=path, label_columns=["A", "B"])
+    evaluate(path, own, format="nih", truth=path / "radiologists.csv")
+    explore(own, views=("PA", "L"))
+    return made.labels.names
 
 
 def look(folder: str, path: Path, anything: os.PathLike[str]) -> tuple[int, float]:

@@ -35,7 +35,7 @@ def fetch(
     url: str,
     target: Path,
     *,
-    size: int,
+    size: int | None,
     md5: str,
     advice: str = "",
     waits: Sequence[float] = RETRY_WAITS_S,
@@ -48,7 +48,7 @@ def fetch(
     Args:
         url: an http or https address.
         target: the final name; its folder is made if missing.
-        size: in bytes.
+        size: in bytes; None for what the server says.
         md5: hex digits.
         advice: a sentence added when the server cannot or will not give the file.
         waits: seconds before each new try; the count starts anew when 1 MB has come through.
@@ -92,14 +92,14 @@ class Transfer:
 
     url: str
     target: Path
-    size: int
+    size: int | None
     md5: str
     advice: str
 
     def problem(self, path: Path) -> str | None:
         """What was expected and what `path` is; None for a right file."""
         size = size_of(path)
-        if size != self.size:
+        if self.size is not None and size != self.size:
             return f"expected {self.size:,} bytes, received {size:,} bytes"
         received = _md5(path)
         if received != self.md5.lower():
@@ -117,7 +117,7 @@ class Transfer:
 def _receive_all(transfer: Transfer, part: Path, waits: Sequence[float]) -> None:
     """Fill `part`, over as many connections as `waits` allows."""
     tries, furthest = 0, size_of(part)
-    while size_of(part) != transfer.size:
+    while not _is_whole(transfer, part):
         try:
             _receive(transfer, part)
             return
@@ -134,16 +134,25 @@ def _receive_all(transfer: Transfer, part: Path, waits: Sequence[float]) -> None
             tries += 1
 
 
+def _is_whole(transfer: Transfer, part: Path) -> bool:
+    """Whether all of the file is in `part`."""
+    if transfer.size is None:
+        return size_of(part) > 0 and transfer.problem(part) is None
+    return size_of(part) == transfer.size
+
+
 def _receive(transfer: Transfer, part: Path) -> None:
     """One connection: append to `part` if the server goes on from there, else start over."""
-    size = transfer.size
     with _open(transfer, part) as response:
         if response.headers.get_content_type() == "text/html":
             raise transfer.refused("a web page came instead of a file (a login or error page?)")
         start, total = _extent(response, part)
-        if total not in (None, size):
+        if transfer.size is not None and total not in (None, transfer.size):
             part.unlink(missing_ok=True)
-            raise transfer.refused(f"expected {size:,} bytes, received {total:,} bytes")
+            raise transfer.refused(f"expected {transfer.size:,} bytes, received {total:,} bytes")
+        size = transfer.size if total is None else total
+        if size is None:
+            raise transfer.refused("the server does not say how large the file is")
         after = f" after the first {start // MB:,}" if start else ""
         title = f"{transfer.target.name} (MB{after})"
         steps = size // MB - start // MB

@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cxr_keras.data.array_images import file_of
 from cxr_keras.data.dataset import IMAGE, PATH, PATIENT, Dataset, cells_of
 from cxr_keras.data.labels import LabelSet
-from cxr_keras.data.options import IGNORE, UNCERTAIN, Uncertain
+from cxr_keras.data.options import IGNORE, Uncertain
 from cxr_keras.data.readers.views import choose_views
 from cxr_keras.errors import DataError
 
 YES, NO, MAYBE, UNSAID = 1, 0, -1, -2  # the label is there, is not, is uncertain, is not mentioned
-ROW_OF = "#"  # in "path", between a file of many images and the number of the image in it
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class LabelTable:
         labels: names of the columns of `truth`.
         lists: the data set's own splits, see `Dataset.lists`.
         notices: what was left out, a sentence each, with counts.
+        shares_patients_with: names of the readers of data sets with the same patients under other
+            names, so that the two must not be mixed.
     """
 
     images: pd.DataFrame
@@ -45,6 +47,7 @@ class LabelTable:
     labels: LabelSet
     lists: dict[str, frozenset[str]] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    shares_patients_with: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,21 +59,30 @@ class ReadOptions:
             "zeros" as absent.
         views: views to keep, "all" for all; None for the frontal ones.
         allow_missing: keep images that are not on disk.
-
-    Raises:
-        DataError: `uncertain` is none of the three.
     """
 
     uncertain: Uncertain = IGNORE
     views: tuple[str, ...] | None = None
     allow_missing: bool = False
 
-    def __post_init__(self) -> None:
-        if self.uncertain not in UNCERTAIN:
-            raise DataError(
-                f"What is uncertain counts as one of: {', '.join(UNCERTAIN)}. "
-                f"Received: {self.uncertain!r}."
-            )
+
+def deny_normal(truth: np.ndarray, labels: LabelSet, *devices: str) -> np.ndarray:
+    """Where a finding is there and nobody said "normal", normal is absent, not unknown.
+
+    A program that reads reports says "No Finding" or nothing; without this the label would have no
+    negative to learn from.
+
+    Args:
+        truth: as in `LabelTable`.
+        labels: names of its columns, with a normal one.
+        devices: labels that are no findings: they may stand beside normal.
+    """
+    finding = [name != labels.normal and name not in devices for name in labels.names]
+    found = (truth[:, finding] == YES).any(axis=1)
+    column = labels.names.index(str(labels.normal))
+    denied = truth.copy()
+    denied[found & (truth[:, column] == UNSAID), column] = NO
+    return denied
 
 
 def assemble(root: Path, found: LabelTable, options: ReadOptions) -> Dataset:
@@ -98,6 +110,7 @@ def assemble(root: Path, found: LabelTable, options: ReadOptions) -> Dataset:
         lists={name: images for name, images in found.lists.items() if images},
         notices=tuple(notices),
         labels=found.labels,
+        shares_patients_with=found.shares_patients_with,
     )
 
 
@@ -136,7 +149,7 @@ def _on_disk(
 ) -> pd.DataFrame:
     """Whole paths, empty where there is no such file; rows without one are left out."""
     paths = [os.path.join(root, path) if path else "" for path in table[PATH].fillna("")]
-    there = np.array([bool(path) and os.path.exists(_file(path)) for path in paths], dtype=bool)
+    there = np.array([bool(path) and os.path.exists(file_of(path)) for path in paths], dtype=bool)
     table = table.assign(**{PATH: np.where(there, np.array(paths, dtype=object), "")})
     if allow_missing or there.all():
         return table
@@ -147,8 +160,3 @@ def _on_disk(
         )
     notices.append(f"{int((~there).sum()):,} of {len(table):,} images are not on disk: left out.")
     return table[there]
-
-
-def _file(path: str) -> str:
-    """The file that holds an image: itself, or the archive that it is a row of."""
-    return path.partition(ROW_OF)[0]

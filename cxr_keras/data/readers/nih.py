@@ -33,6 +33,7 @@ from cxr_keras.data.labels import (
     encode,
     split_labels,
 )
+from cxr_keras.data.readers import csv_files
 from cxr_keras.data.readers.csv_files import read_csv, require
 from cxr_keras.data.readers.layout import ReadOptions
 from cxr_keras.data.readers.registry import add_reader
@@ -55,8 +56,7 @@ def is_data_folder(folder: Path) -> bool:
 
 def find_table(folder: Path) -> Path | None:
     """NIH's label table in `folder`, the 2020 version first, plain before .gz; None without."""
-    names = [name + ending for name in TABLE_NAMES for ending in ("", ".gz")]
-    return next((folder / name for name in names if (folder / name).is_file()), None)
+    return csv_files.find_table(folder, *TABLE_NAMES)
 
 
 def read_dataset(folder: str | Path, *, allow_missing: bool = False) -> Dataset:

@@ -14,8 +14,9 @@ from pathlib import Path
 import pandas as pd
 
 from cxr_keras.data.dataset import FINDING_LABELS
-from cxr_keras.data.labels import LABELS, canonical_label, encode_cells
+from cxr_keras.data.labels import LABELS, NIH, LabelSet, encode_cells
 from cxr_keras.data.readers.csv_files import read_csv
+from cxr_keras.data.readers.harmonised import matching
 from cxr_keras.data.readers.nih import read_label_table
 from cxr_keras.errors import DataError
 from cxr_keras.utils.arguments import PathLike
@@ -23,12 +24,13 @@ from cxr_keras.utils.arguments import PathLike
 LABEL, PREVALENCE = "label", "prevalence"
 
 
-def read_prevalence(source: PathLike) -> tuple[dict[str, float], list[str]]:
+def read_prevalence(source: PathLike, labels: LabelSet = NIH) -> tuple[dict[str, float], list[str]]:
     """Read the prevalence of labels.
 
     Args:
         source: a label table in NIH's layout, whose shares of images are taken; or a CSV with the
             columns "label" and "prevalence".
+        labels: whose prevalence is wanted.
 
     Returns:
         Label → share of the images, above 0 and below 1; and notices, a sentence each.
@@ -41,9 +43,9 @@ def read_prevalence(source: PathLike) -> tuple[dict[str, float], list[str]]:
     table = read_csv(source)
     names = {name.lower(): name for name in table.columns}
     if LABEL in names and PREVALENCE in names:
-        return _from_rows(source, table[names[LABEL]], table[names[PREVALENCE]]), []
+        return _from_rows(source, table[names[LABEL]], table[names[PREVALENCE]], labels), []
     if FINDING_LABELS in table.columns:
-        return _from_images(source)
+        return _from_images(source, labels)
     raise DataError(
         f"{source} says no prevalence: it needs the columns {LABEL} and {PREVALENCE}, or to be a "
         f"label table with {FINDING_LABELS!r}. "
@@ -51,15 +53,17 @@ def read_prevalence(source: PathLike) -> tuple[dict[str, float], list[str]]:
     )
 
 
-def _from_rows(source: Path, labels: pd.Series, values: pd.Series) -> dict[str, float]:
+def _from_rows(
+    source: Path, names: pd.Series, values: pd.Series, labels: LabelSet
+) -> dict[str, float]:
     found: dict[str, float] = {}
     numbers = pd.to_numeric(values, errors="coerce")
-    for name, text, number in zip(labels, values, numbers, strict=True):
-        label = canonical_label(name)
+    for name, text, number in zip(names, values, numbers, strict=True):
+        label = labels.canonical(name)
         if label is None:
             raise DataError(
                 f"{source} has a row for {name!r}, which is none of the labels: "
-                f"{', '.join(LABELS)}."
+                f"{', '.join(labels.names)}."
             )
         if label in found:
             raise DataError(f"{source} has two rows for {label}. Keep one.")
@@ -74,14 +78,16 @@ def _from_rows(source: Path, labels: pd.Series, values: pd.Series) -> dict[str, 
     return found
 
 
-def _from_images(source: Path) -> tuple[dict[str, float], list[str]]:
+def _from_images(source: Path, labels: LabelSet) -> tuple[dict[str, float], list[str]]:
     table, notices = read_label_table(source)
     if table.empty:
         raise DataError(f"{source} has no image with a label, so it says no prevalence.")
     shares = encode_cells(table[FINDING_LABELS]).mean(axis=0, dtype=float)
+    names = matching(labels.names, LABELS)
     found = {
-        label: float(share)
+        names[label]: float(share)
         for label, share in zip(LABELS, shares, strict=True)
-        if 0 < share < 1  # of no or of every image: not a prevalence, but too few images
+        # of no or of every image: not a prevalence, but too few images
+        if label in names and 0 < share < 1
     }
     return found, notices

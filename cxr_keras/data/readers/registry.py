@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_keras.data.dataset import Dataset
+from cxr_keras.data.options import FORMATS
 from cxr_keras.data.readers.layout import LabelTable, ReadOptions, assemble
 from cxr_keras.errors import DataError
-
-BUILT_IN = ("nih", "chexpert", "mimic_cxr", "padchest", "vindr", "rsna", "openi", "chestmnist")
 
 Recognise = Callable[[Path], bool]
 ReadTable = Callable[[Path], LabelTable]
@@ -72,8 +71,8 @@ def add_reader(named: Callable[..., object], recognise: Recognise, read: Read) -
 
 def readers() -> dict[str, Reader]:
     """Every reader by its name: the built-in ones, then those registered from outside."""
-    for module in BUILT_IN:
-        importlib.import_module(f"{__package__}.{module}")
+    for name in FORMATS:
+        importlib.import_module(f"{__package__}.{name.replace('-', '_')}")
     return _READERS
 
 

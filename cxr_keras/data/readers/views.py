@@ -7,7 +7,7 @@ import pandas as pd
 from cxr_keras.data.dataset import VIEW
 from cxr_keras.errors import DataError
 
-FRONTAL = ("PA", "AP")
+FRONTAL = ("PA", "AP", "FRONTAL")  # the last where nobody says which of the two
 EVERY_VIEW = "all"
 
 

@@ -1,0 +1,177 @@
+"""Another table of truth for images that are known already, such as radiologists' own labels.
+
+`evaluate --truth` measures a network against it, and beside it the data set's own labels, which in
+the large data sets were read out of reports by a program.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+
+import numpy as np
+import pandas as pd
+
+from cxr_keras.data.dataset import FINDING_LABELS, IMAGE, PATIENT, Dataset, truth_of
+from cxr_keras.data.preparation import PreparedSplit
+from cxr_keras.data.readers import nih
+from cxr_keras.data.readers.csv_files import read_csv
+from cxr_keras.data.readers.harmonised import matching
+from cxr_keras.data.readers.layout import ReadOptions, assemble
+from cxr_keras.data.readers.table import read_table
+from cxr_keras.errors import DataError
+from cxr_keras.metrics.bootstrap import Resampling
+from cxr_keras.metrics.interval_table import interval_table
+
+OWN_LABELS = "own_labels.csv"
+EITHER_OF = {"Nodule or mass": ("Nodule", "Mass")}  # a label of some tables → findings of others
+
+_MEASURES = ("label", "known", "support", "precision", "recall", "f1")
+
+
+@dataclass(frozen=True)
+class SecondTruth:
+    """Images measured against another table.
+
+    Attributes:
+        images: those that the table has, with its truth.
+        own: what the data set's own labels say of the same images and labels, as `images.truth`.
+        either_of: label of the table → the network's labels of which it means any.
+        about: sentences for a person.
+    """
+
+    images: PreparedSplit
+    own: np.ndarray
+    either_of: dict[str, tuple[str, ...]]
+    about: tuple[str, ...]
+
+
+def read_truth(source: Path) -> Dataset:
+    """A label table on its own: NIH's, or any CSV with a row an image.
+
+    Columns of YES and NO, where there are any, are its labels.
+
+    Raises:
+        DataError: it cannot be read as one.
+    """
+    table = read_csv(source)
+    said = [name for name in table.columns if _is_yes_or_no(table[name])]
+    if not said and {IMAGE, FINDING_LABELS, PATIENT} <= set(table.columns):
+        rows, notices = nih.read_label_table(source)
+        return Dataset(source, rows, notices=tuple(notices))
+    everything = ReadOptions(views=("all",), allow_missing=True)
+    return assemble(source.parent, read_table(source, label_columns=said or None), everything)
+
+
+def with_truth(images: PreparedSplit, source: Path, labels: tuple[str, ...]) -> SecondTruth:
+    """The images of a split that another table knows, with its truth.
+
+    Args:
+        images: the split.
+        source: the table; an image is found in it by its name, without folder and suffix.
+        labels: of the network.
+
+    Raises:
+        DataError: the table has none of the images, or none of the labels.
+    """
+    known = read_truth(source)
+    theirs = {our: their for their, our in matching(labels, known.labels.names).items()}
+    either_of: dict[str, tuple[str, ...]] = {
+        their: parts
+        for composite, parts in EITHER_OF.items()
+        for their in matching([composite], known.labels.names)
+        if set(parts) <= set(labels)
+    }
+    theirs = {our: their for our, their in theirs.items() if their not in either_of}
+    if not theirs and not either_of:
+        raise DataError(
+            f"{source} has none of the network's labels ({', '.join(labels)}). "
+            f"It has: {', '.join(known.labels.names)}."
+        )
+    place = {_key(name): row for row, name in enumerate(known.table[IMAGE])}
+    found = np.array([place.get(_key(name), -1) for name in images.rows[IMAGE]], dtype=int)
+    kept = np.flatnonzero(found >= 0)
+    if not len(kept):
+        raise DataError(
+            f"None of the {len(images):,} images is in {source}. Check that the two belong "
+            "together; an image is found by its name."
+        )
+    names = tuple(name for name in labels if name in theirs) + tuple(either_of)
+    columns = [theirs.get(name, name) for name in names]
+    truth = truth_of(known.table.iloc[found[kept]], columns)
+    rows = images.rows.iloc[kept].reset_index(drop=True)
+    about = [
+        f"Truth: {source.name}, which has {len(kept):,} of the {len(images):,} images and "
+        f"{len(names)} labels that the network predicts: {', '.join(names)}.",
+        *(
+            f"{name}: the higher of the probabilities of {' and '.join(parts)}, at the lower of "
+            "their thresholds."
+            for name, parts in either_of.items()
+        ),
+    ]
+    own = _own(images, kept, names, either_of)
+    chosen = replace(images, rows=rows, index=images.index[kept], truth=truth, labels=names)
+    return SecondTruth(chosen, own, either_of, tuple(about))
+
+
+def with_either(
+    probability: np.ndarray, labels: tuple[str, ...], either_of: dict[str, tuple[str, ...]]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Probabilities (n, n_labels) and their labels, with a column for each label of a table."""
+    columns = [
+        probability[:, [labels.index(part) for part in parts]].max(axis=1)
+        for parts in either_of.values()
+    ]
+    return np.column_stack([probability, *columns]), (*labels, *either_of)
+
+
+def own_labels_table(
+    second: SecondTruth, patients: pd.Series, normal: str | None, resampling: Resampling | None
+) -> pd.DataFrame:
+    """How the data set's own labels fare against the table: precision, recall, F1, with intervals.
+
+    Columns of `interval_table`; a label that the data set does not know has no row.
+    """
+    known = ~np.isnan(second.own).all(axis=0)
+    names = [name for name, one in zip(second.images.labels, known, strict=True) if one]
+    own, truth = second.own[:, known], second.images.truth[:, known].copy()
+    truth[np.isnan(own)] = np.nan
+    table = interval_table(
+        truth,
+        np.nan_to_num(own),
+        patients,
+        labels=names,
+        normal=normal,
+        thresholds=[0.5] * len(names),
+        resampling=resampling,
+    )
+    bounds = [f"{name}_{side}" for name in _MEASURES for side in ("low", "high")]
+    return table[[name for name in table.columns if name in (*_MEASURES, *bounds)]]
+
+
+def _own(
+    images: PreparedSplit,
+    kept: np.ndarray,
+    names: tuple[str, ...],
+    either_of: dict[str, tuple[str, ...]],
+) -> np.ndarray:
+    """The data set's own labels of the kept images, NaN where it does not know them."""
+    columns = []
+    for name in names:
+        parts = either_of.get(name, (name,))
+        if set(parts) <= set(images.labels):
+            places = [images.labels.index(part) for part in parts]
+            columns.append(images.truth[kept][:, places].max(axis=1))  # NaN where any is
+        else:
+            columns.append(np.full(len(kept), np.nan))
+    return np.column_stack(columns)
+
+
+def _key(name: str) -> str:
+    """What an image is found by."""
+    return PurePath(str(name)).stem.lower()
+
+
+def _is_yes_or_no(cells: pd.Series) -> bool:
+    values = set(cells.str.strip().str.upper().unique()) - {""}
+    return bool(values) and values <= {"YES", "NO"}
