@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from cxr_keras.data import phantom
@@ -87,6 +88,8 @@ def _read_folder(source: PathLike | None, reading: Reading, allow_missing: bool)
     root = resolve_data(source)
     reader = reader_of(root, reading.format)
     found = reader.read(root, _options(reading, allow_missing))
+    if reader.name != "nih":
+        found = replace(found, notices=(f"Read as {reader.title}", *found.notices))
     return found.named(reader.name)
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import csv
 import gzip
-import importlib.util
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from cxr_keras.data.readers.layout import MAYBE, NO, UNSAID, YES
@@ -42,14 +40,6 @@ def write_table(path: Path, rows: Sequence[dict[str, str]], columns: Sequence[st
     content = text.getvalue().encode()
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
     return path
-
-
-def real_table(name: str) -> Path:
-    """A label table that torchxrayvision's wheel brings; the package itself is not imported."""
-    found = importlib.util.find_spec("torchxrayvision")
-    if found is None or found.origin is None:
-        pytest.skip("torchxrayvision, which brings the real label tables, is not installed")
-    return Path(found.origin).parent / "data" / name
 
 
 def real_rows(source: Path) -> Iterator[dict[str, str]]:

@@ -5,14 +5,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from helpers.data_folders import (
-    MEANINGS,
-    PADCHEST_TABLE,
-    real_rows,
-    real_table,
-    write_film,
-    write_table,
-)
+from helpers.data_folders import MEANINGS, PADCHEST_TABLE, real_rows, write_film, write_table
+from helpers.real_tables import real_table
 from helpers.refusals import refusal
 
 from cxr_keras.data.readers.layout import ReadOptions
