@@ -24,7 +24,7 @@ _FROM_ZERO = click.FloatRange(min=0)
 _SETTINGS: dict[str, tuple[Any, str]] = {
     "epochs": (_COUNT, "Passes over the training split."),
     "lr": (_ABOVE, "Learning rate; a schedule's highest."),
-    "batch-size": (_COUNT, "Images in a batch."),
+    "batch-size": (_COUNT, "Images in a batch, of all processes together."),
     "loss": (
         click.Choice(list(LOSSES)),
         "weighted_bce, focal and asymmetric make a network predict rare findings more often.",

@@ -79,6 +79,12 @@ def models() -> None:
     help="Run the frozen layers once per image, not once per epoch  [default: yes]",
 )
 @click.option(
+    "--sync-batch-norm",
+    is_flag=True,
+    help="Over several processes (torchrun, srun): batch normalisation takes the statistics of the "
+    "whole batch, not each process those of its share.",
+)
+@click.option(
     "--deterministic",
     is_flag=True,
     help="Make the same seed give the same weights on a CUDA GPU, too (on a CPU it does anyway): "
@@ -108,9 +114,12 @@ def train(model: str, data: tuple[Path, ...], **settings: Any) -> None:
       cxr-keras train densenet121 --data data/nih --val-share 0.1 --test-share 0
     """
     from cxr_keras.cli.tables import assessment_sentences, metrics_table
+    from cxr_keras.training.processes import is_first
     from cxr_keras.training.run import train as run_training
 
     run = run_training(model, data, **settings)
+    if not is_first():
+        return  # of several processes one prints
     click.echo(metrics_table(run.metrics))
     click.echo(f"\n{assessment_sentences(run.evaluation.assessment)}")
     loss = run.info["loss"]

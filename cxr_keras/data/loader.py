@@ -30,6 +30,8 @@ class RadiographLoader(keras.utils.PyDataset):
             replacement, each as often as the rarest of its labels asks for, so that every label
             comes up alike.
         smoothing: of labels: 0 and 1 become smoothing / 2 and 1 - smoothing / 2.
+        share: (rank, processes) of a training over several: of each batch this loader gives every
+            so-manieth image, with the weight of each in the mean over all processes.
         **options: for `keras.utils.PyDataset`.
     """
 
@@ -42,12 +44,13 @@ class RadiographLoader(keras.utils.PyDataset):
         augmenter: Augmenter | None = None,
         sampler: str = "uniform",
         smoothing: float = 0.0,
+        share: tuple[int, int] = (0, 1),
         **options: Any,
     ):
         super().__init__(**options)
         self.split, self.batch_size, self.seed = split, batch_size, seed
         self.augmenter = augmenter if augmenter and augmenter.changes else None
-        self.smoothing = smoothing
+        self.smoothing, self.share = smoothing, share
         self._chances = _chances(split.truth) if sampler == "balanced" else None
         self._on_gpu = _trains_on_gpu()
         if self.augmenter and not self._on_gpu:
@@ -57,15 +60,22 @@ class RadiographLoader(keras.utils.PyDataset):
     def __len__(self) -> int:
         return math.ceil(len(self.split) / self.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        """Batch number `index`, as arrays; on a GPU as tensors that are on their way there."""
-        chosen = self._places(index)
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        """Batch number `index`, as arrays; on a GPU as tensors that are on their way there.
+
+        Pixels and truth; of several processes the weight of each image, too.
+        """
+        whole = self._places(index)
+        chosen = self._own(whole)
         pixels, truth = self.split.batch(chosen), self.split.truth[chosen]
         if self.augmenter:
             pixels, truth = self.augmenter(pixels, truth, chosen, self._epoch)
         if self.smoothing:
             truth = truth * np.float32(1 - self.smoothing) + np.float32(self.smoothing / 2)
-        return self._move(pixels), self._move(truth)
+        if self.share[1] == 1:
+            return self._move(pixels), self._move(truth)
+        weights = np.full(len(chosen), self._weight(whole), dtype="float32")
+        return self._move(pixels), self._move(truth), self._move(weights)
 
     def on_epoch_end(self) -> None:
         """Shuffle for the next epoch."""
@@ -86,6 +96,21 @@ class RadiographLoader(keras.utils.PyDataset):
     def _places(self, index: int) -> np.ndarray:
         """Which samples of the split batch number `index` holds."""
         return self._order[index * self.batch_size : (index + 1) * self.batch_size]
+
+    def _own(self, places: np.ndarray) -> np.ndarray:
+        """This process's part of a batch; its first image, which then weighs nothing, for none."""
+        rank, processes = self.share
+        own = places[rank::processes]
+        return own if len(own) else places[:1]
+
+    def _weight(self, whole: np.ndarray) -> float:
+        """What an image of this process weighs, so that the mean over processes is the batch's.
+
+        A loss is a mean over the known labels of the images that it is given.
+        """
+        rank, processes = self.share
+        known = (~np.isnan(self.split.truth[whole])).sum(axis=1)
+        return float(known[rank::processes].sum() * processes / max(known.sum(), 1))
 
     def _move(self, array: np.ndarray) -> Any:
         """To where the network is."""

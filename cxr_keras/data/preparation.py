@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,11 @@ class PreparedSplit:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def part(self, places: np.ndarray) -> PreparedSplit:
+        """The images at `places` as a split of their own."""
+        rows = self.rows.iloc[places].reset_index(drop=True)
+        return replace(self, rows=rows, index=self.index[places], truth=self.truth[places])
 
     def batch(self, places: Any) -> np.ndarray:
         """Pixels of the images at `places` of this split, uint8 (B, side, side, 1)."""

@@ -43,16 +43,27 @@ def kernels_enabled() -> bool:
 
 
 @contextmanager
-def native_kernels(model: keras.Model) -> Iterator[None]:
+def native_kernels(
+    model: keras.Model, batch_sum: Callable[[Any], Any] | None = None
+) -> Iterator[None]:
     """Within the body, `model` runs on torch's kernels, training and not.
 
     Its numbers are Keras's up to float rounding, running statistics included. A layer that no
     kernel fits is left as it is; other backends are left alone.
+
+    Args:
+        model: the network.
+        batch_sum: sums a tensor over the processes of a training, so that batch normalisation
+            takes the statistics of the whole batch; None for those of this process alone.
     """
     replaced = []
-    if kernels_enabled():
+    if kernels_enabled() or batch_sum is not None:
         for layer in all_layers(model):
-            call = None if "call" in vars(layer) else _kernel_for(layer)  # validation within fit
+            if "call" in vars(layer):  # validation within fit
+                continue
+            call = _synchronized(layer, batch_sum) if batch_sum else None
+            if call is None and kernels_enabled():
+                call = _kernel_for(layer)
             if call is not None:
                 layer.call = partial(call, layer)
                 replaced.append(layer)
@@ -79,6 +90,15 @@ def _kernel_for(layer: Any) -> Callable[..., Any] | None:
     if kind is keras.layers.BatchNormalization and _plain_batch_norm(layer):
         return torch_layers.batch_norm
     return None
+
+
+def _synchronized(layer: Any, batch_sum: Callable[[Any], Any]) -> Callable[..., Any] | None:
+    """What computes a batch normalisation over all processes; None for another layer."""
+    if not isinstance(layer, keras.layers.BatchNormalization):
+        return None
+    from cxr_keras.models import torch_layers
+
+    return partial(torch_layers.synchronized_batch_norm, batch_sum)
 
 
 def _plain_convolution(layer: Any) -> bool:

@@ -63,6 +63,39 @@ def batch_norm(layer: Any, inputs: Any, training: bool | None = None, mask: Any 
     return _channels_last(maps)
 
 
+def synchronized_batch_norm(
+    batch_sum: Any, layer: Any, inputs: Any, training: bool | None = None, mask: Any = None
+) -> Any:
+    """What a `BatchNormalization` computes of the images of all processes together.
+
+    Args:
+        batch_sum: sums a tensor over the processes, with its gradient.
+        layer: normalises the last axis.
+        inputs: (N, …, C), of this process.
+        training: whether the batch's own statistics are used, and learnt from.
+        mask: not used.
+    """
+    mean, variance = layer.moving_mean.value, layer.moving_variance.value
+    if training and layer.trainable:
+        values = inputs.reshape(-1, inputs.shape[-1]).float()
+        count = values.new_full((1,), len(values))
+        totals = batch_sum(torch.cat([values.sum(dim=0), count]))
+        batch_mean = totals[:-1] / totals[-1]
+        squares = batch_sum((values - batch_mean).square().sum(dim=0))
+        batch_variance = squares / totals[-1]
+        with torch.no_grad():
+            mean.lerp_(batch_mean.to(mean.dtype), 1.0 - layer.momentum)
+            variance.lerp_(batch_variance.to(variance.dtype), 1.0 - layer.momentum)
+        mean, variance = batch_mean, batch_variance
+    scale = torch.rsqrt(variance + layer.epsilon)
+    if layer.scale:
+        scale = scale * layer.gamma.value
+    shift = -mean * scale
+    if layer.center:
+        shift = shift + layer.beta.value
+    return (inputs * scale + shift).to(inputs.dtype)
+
+
 def _channels_first(maps: Any) -> Any:
     """A view: torch sees that its memory is channels-last."""
     return maps.permute(0, 3, 1, 2)

@@ -49,6 +49,7 @@ class Recorder(keras.callbacks.Callback):
         monitor: the column of the history that says which epoch is best.
         patience: epochs without a better one after which training ends; 0 for never.
         every: epochs between checkpoints; None for what costs 5% of the time.
+        writes: whether this process writes the files; of several one does.
     """
 
     def __init__(
@@ -59,8 +60,10 @@ class Recorder(keras.callbacks.Callback):
         monitor: str = "val_loss",
         patience: int = 0,
         every: int | None = None,
+        writes: bool = True,
     ):
         super().__init__()
+        self.writes = writes
         self.history_file, self.checkpoint_file = history_file, checkpoint_file
         self.monitor, self.patience, self.every = monitor, patience, every
         self.history: list[dict[str, float]] = []
@@ -84,10 +87,11 @@ class Recorder(keras.callbacks.Callback):
                 self.best = [np.array(value) for value in self.averaged]
             else:
                 self.best = snapshot(changing_variables(self.model), into=self.best)
-        with atomic_file(self.history_file) as temporary:
-            self.history_frame().to_csv(temporary, index=False)
-        if finite and self._worth_saving():
-            self.save_checkpoint()
+        if self.writes:
+            with atomic_file(self.history_file) as temporary:
+                self.history_frame().to_csv(temporary, index=False)
+            if finite and self._worth_saving():
+                self.save_checkpoint()
         if self.has_waited:
             self.model.stop_training = True
 

@@ -93,6 +93,8 @@ class TrainConfig:
         checkpoint_every: epochs between checkpoints; by default as often as costs 5% of the time.
         feature_cache: run the frozen part of a network once per image, not once per epoch; the
             result is the same.
+        sync_batch_norm: of several processes: batch normalisation takes the statistics of the whole
+            batch, and not each process those of its share.
         deterministic: the same seed gives the same weights on a CUDA GPU too, at the cost of speed;
             on a CPU it does anyway. Torch only.
         provenance: list the images of training and validation in model.keras, as salted digests.
@@ -139,6 +141,7 @@ class TrainConfig:
     folder: PathLike = RUNS_FOLDER
     checkpoint_every: int | None = None
     feature_cache: bool = True
+    sync_batch_norm: bool = False
     deterministic: bool = False
     provenance: bool = True
 

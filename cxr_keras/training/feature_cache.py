@@ -28,6 +28,7 @@ from cxr_keras.inference.forward import BATCH_SIZE, forward
 from cxr_keras.models.blocks import LOGITS
 from cxr_keras.models.registry import ModelSpec, find_spec
 from cxr_keras.training.config import TrainConfig
+from cxr_keras.training.processes import ALONE, Team
 from cxr_keras.utils.arrays import open_rows, row_writer, take_rows
 from cxr_keras.utils.console import notice, progress_bar
 from cxr_keras.utils.files import build_once, cache_folder, cannot_write
@@ -63,11 +64,13 @@ class FeatureSplit(PreparedSplit):
         return take_rows(self.pixels, self.index[places])
 
 
-def trained_part(network: keras.Model, config: TrainConfig, prepared: Prepared) -> TrainedPart:
+def trained_part(
+    network: keras.Model, config: TrainConfig, prepared: Prepared, team: Team = ALONE
+) -> TrainedPart:
     """What is trained of `network`: all of it, or what follows the frozen blocks.
 
     With `config.feature_cache` off, or images that change from epoch to epoch, the whole network
-    is the trained part.
+    is the trained part. Each process of `team` is fed its share of every batch.
     """
     splits = {name: prepared.split(name) for name in SPLITS}
     source = network.input
@@ -75,7 +78,8 @@ def trained_part(network: keras.Model, config: TrainConfig, prepared: Prepared) 
     cached = config.feature_cache and not augmenter.changes
     cut = frozen_output(network, find_spec(config.model)) if cached else None
     if cut is not None:
-        features = stored_features(keras.Model(network.input, cut), prepared)
+        frozen = keras.Model(network.input, cut)
+        features = team.in_turn(lambda: stored_features(frozen, prepared))
         places = {name: prepared.places(name) for name in SPLITS}
         splits = {
             name: FeatureSplit(split.rows, features, places[name], split.truth, split.labels)
@@ -91,6 +95,7 @@ def trained_part(network: keras.Model, config: TrainConfig, prepared: Prepared) 
             augmenter=augmenter,
             sampler=config.sampler,
             smoothing=config.label_smoothing,
+            share=(team.rank, team.size),
         ),
         probabilities=keras.Model(source, network.output),
         splits=splits,

@@ -10,13 +10,15 @@ import numpy as np
 from cxr_keras.data.splits import TRAIN, VAL
 from cxr_keras.errors import RunError
 from cxr_keras.models.torch_kernels import native_kernels
-from cxr_keras.training.callbacks import EpochSeed, ProgressLog, StopOnNonFinite
+from cxr_keras.training.callbacks import EpochSeed, OneNetwork, ProgressLog, StopOnNonFinite
 from cxr_keras.training.checkpoint import Recorder
 from cxr_keras.training.config import TrainConfig
 from cxr_keras.training.epoch_metrics import EpochMetrics
 from cxr_keras.training.feature_cache import TrainedPart
+from cxr_keras.training.gradients import averaged_gradients
 from cxr_keras.training.losses import get_loss
 from cxr_keras.training.optimizers import make_optimizer
+from cxr_keras.training.processes import ALONE, Team
 from cxr_keras.training.rates import body_rates
 from cxr_keras.training.schedules import Plateau, learning_rate
 from cxr_keras.training.validation import Validation, check_monitor
@@ -30,6 +32,7 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback],
     *,
     resume: bool,
+    team: Team = ALONE,
 ) -> None:
     """Train in place and leave the best weights in the network.
 
@@ -50,11 +53,16 @@ def fit(
         done = recorder.restore_checkpoint(model)
         notice(f"Resuming after epoch {done} of {config.epochs}.")
     if done < config.epochs and not recorder.has_waited:
-        title, guard = f"Training {config.model}", StopOnNonFinite()
+        title, guard = f"Training {config.model}", StopOnNonFinite(team)
         steps = (config.epochs - done) * len(batches)
         averaging = batches if config.ema else None
         plateau = [Plateau(config.lr, lambda: recorder.values)]
-        with progress_bar(title, steps) as bar, native_kernels(model):
+        together = team.batch_sum if config.sync_batch_norm and team.size > 1 else None
+        with (
+            progress_bar(title, steps) as bar,
+            native_kernels(model, together),
+            averaged_gradients(model.optimizer, model.trainable_variables, team),
+        ):
             model.fit(
                 batches,
                 epochs=config.epochs,
@@ -62,9 +70,10 @@ def fit(
                 shuffle=False,
                 verbose=0,
                 callbacks=[
-                    EpochSeed(batches, config.seed),
+                    EpochSeed(batches, config.seed, team),
                     *(plateau if config.schedule == "plateau" else []),
-                    Validation(val, recorder, averaging, findings=findings),
+                    OneNetwork(team),
+                    Validation(val, recorder, averaging, findings=findings, team=team),
                     guard,
                     recorder,
                     ProgressLog(bar, config.epochs),

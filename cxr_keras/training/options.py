@@ -57,5 +57,6 @@ class Settings(ReadSettings, total=False):
     folder: PathLike | None
     checkpoint_every: Whole | None
     feature_cache: bool | None
+    sync_batch_norm: bool | None
     deterministic: bool | None
     provenance: bool | None

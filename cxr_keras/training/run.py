@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 import keras
 import numpy as np
@@ -18,6 +19,7 @@ from cxr_keras import plots
 from cxr_keras.data.preparation import Prepared
 from cxr_keras.data.reading import Data
 from cxr_keras.data.splits import TEST, TRAIN, VAL
+from cxr_keras.errors import RunError
 from cxr_keras.evaluation.predictions import columns_of
 from cxr_keras.evaluation.result import Evaluation, frame_of, write_own_evaluation
 from cxr_keras.inference.forward import forward_split
@@ -40,6 +42,7 @@ from cxr_keras.training.feature_cache import TrainedPart, trained_part
 from cxr_keras.training.fitting import fit
 from cxr_keras.training.options import Settings
 from cxr_keras.training.own_start import OwnStart, listed, own_start
+from cxr_keras.training.processes import Team, team
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import write_table
 
@@ -111,25 +114,72 @@ def train(
         [1, 2]
     """
     config = complete_config(model, {"data": data, **settings})
-    folder = config.run_folder
     check_deterministic(config.deterministic)
-    check_folder(folder, config.settings(), overwrite=overwrite, resume=resume)
+    with team() as processes:
+        return _train_together(
+            model, config, callbacks, processes, overwrite=overwrite, resume=resume
+        )
+
+
+def _train_together(
+    model: str | keras.Model,
+    config: TrainConfig,
+    callbacks: Sequence[keras.callbacks.Callback],
+    processes: Team,
+    *,
+    overwrite: bool,
+    resume: bool,
+) -> Run:
+    """What every process of a training does; the first of them alone writes and says anything."""
+    _check_batch(config, processes)
+    folder = config.run_folder
+    if processes.is_first:
+        check_folder(folder, config.settings(), overwrite=overwrite, resume=resume)
+    processes.shared(None)  # the others begin when nothing is refused
     begun = time.time()
     keras.utils.set_random_seed(config.seed)
     start = own_start(config, resume=resume) if isinstance(model, str) else None
-    dataset = read_images(config)
+    dataset = processes.in_turn(lambda: read_images(config))
     network = build_network(model, config, start, dataset.labels)
-    prepared = prepare_images(config, dataset)
+    prepared = processes.in_turn(lambda: prepare_images(config, dataset))
     if start:
         start.say_seen(prepared)
     with (
-        training_folder(folder, overwrite=overwrite, resume=resume) as place,
+        _place(folder, processes, overwrite=overwrite, resume=resume) as place,
         deterministic_torch(config.deterministic),
     ):
-        run = _train(place, network, config, prepared, callbacks, start, resume=resume, begun=begun)
+        run = _train(
+            place,
+            network,
+            config,
+            prepared,
+            callbacks,
+            start,
+            processes,
+            resume=resume,
+            begun=begun,
+        )
     tables = folder / run.evaluation.folder.relative_to(place)
     evaluation = dataclasses.replace(run.evaluation, folder=tables)
     return dataclasses.replace(run, folder=folder, evaluation=evaluation)
+
+
+@contextmanager
+def _place(folder: Path, processes: Team, *, overwrite: bool, resume: bool) -> Iterator[Path]:
+    """Where the run's files go, held by the first process."""
+    if not processes.is_first:
+        yield processes.shared(folder)
+        return
+    with training_folder(folder, overwrite=overwrite, resume=resume) as place:
+        yield processes.shared(place)
+
+
+def _check_batch(config: TrainConfig, processes: Team) -> None:
+    if config.batch_size < processes.size:
+        raise RunError(
+            f"A batch of {config.batch_size} images is not enough for {processes.size} processes. "
+            "Give a larger --batch-size, which counts all of them, or start fewer."
+        )
 
 
 def _train(
@@ -139,31 +189,39 @@ def _train(
     prepared: Prepared,
     callbacks: Sequence[keras.callbacks.Callback],
     start: OwnStart | None,
+    processes: Team,
     *,
     resume: bool,
     begun: float,
 ) -> Run:
     """Everything that happens in the run folder, or in one that will take its place."""
-    clear_leftovers(folder)
     info = run_info(config.settings(), prepared)
-    if resume:
-        check_same_data(folder, info)
-    run_folder.write_run(folder, info)
-    start = start and start.kept_in(folder)
+    if processes.is_first:
+        clear_leftovers(folder)
+        if resume:
+            check_same_data(folder, info)
+        run_folder.write_run(folder, info)
+        start = start and start.kept_in(folder)
+    processes.shared(None)
     recorder = Recorder(
         folder / run_folder.HISTORY,
         folder / run_folder.CHECKPOINT,
         monitor=config.monitor,
         patience=config.early_stop,
         every=config.checkpoint_every,
+        writes=processes.is_first,
     )
     trained = time.time()
-    part = trained_part(network, config, prepared)
-    fit(part, config, recorder, callbacks, resume=resume)
+    part = trained_part(network, config, prepared, processes)
+    fit(part, config, recorder, callbacks, resume=resume, team=processes)
     seconds = time.time() - trained
-    return _finish(
-        folder, network, part, config, recorder, info, start, seconds=seconds, begun=begun
-    )
+    run = None
+    if processes.is_first:
+        info["processes"] = processes.size
+        run = _finish(
+            folder, network, part, config, recorder, info, start, seconds=seconds, begun=begun
+        )
+    return cast(Run, processes.shared(run))
 
 
 def _finish(

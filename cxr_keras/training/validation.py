@@ -18,6 +18,7 @@ from cxr_keras.metrics.weighted import auroc_and_ap, rank_images
 from cxr_keras.models.blocks import all_layers
 from cxr_keras.training.checkpoint import Recorder, assign, changing_variables, snapshot
 from cxr_keras.training.epoch_metrics import EpochMetrics
+from cxr_keras.training.processes import ALONE, Team
 
 EXACT = ("val_auroc", "val_ap")  # in the order of `weighted.auroc_and_ap`
 _COUNTED_ANEW = 32  # batches from which an averaged network's batch statistics are counted
@@ -36,6 +37,7 @@ class Validation(keras.callbacks.Callback):
         batches: of the training split; batch normalisation's statistics of the averaged weights
             are counted on the first 32 of them. None where the weights are not averaged.
         findings: (labels,) which of the labels are findings.
+        team: the processes of the training; each runs the network over a part of the split.
     """
 
     def __init__(
@@ -45,10 +47,11 @@ class Validation(keras.callbacks.Callback):
         batches: RadiographLoader | None = None,
         *,
         findings: np.ndarray,
+        team: Team = ALONE,
     ):
         super().__init__()
         self.split, self.recorder, self.batches = split, recorder, batches
-        self.findings = findings
+        self.findings, self.team = findings, team
         self._begun = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -67,7 +70,9 @@ class Validation(keras.callbacks.Callback):
             )
 
     def _measure(self) -> dict[str, float]:
-        logits = forward_split(self.model, self.split, quiet=True)
+        own = np.array_split(np.arange(len(self.split)), self.team.size)[self.team.rank]
+        part = self.split.part(own) if self.team.size > 1 else self.split
+        logits = self.team.gathered(forward_split(self.model, part, quiet=True))
         truth = self.split.truth
         counts = EpochMetrics(logits.shape[1])
         counts.update_state(truth, logits)

@@ -28,6 +28,17 @@ def notice(text: str) -> None:
     _logger.info(text)
 
 
+@contextmanager
+def quiet(silent: bool = True) -> Iterator[None]:
+    """Within the body no notice and no bar is shown, if `silent`: another process shows them."""
+    before = _logger.disabled
+    _logger.disabled = before or silent
+    try:
+        yield
+    finally:
+        _logger.disabled = before
+
+
 def print_notices() -> None:
     """Print notices on stderr, as the command line does."""
     if not any(isinstance(handler, _StderrHandler) for handler in _logger.handlers):
@@ -69,7 +80,7 @@ class Bar:
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[Bar]:
     """A bar on stderr for the body's duration, cleared when it ends."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or _logger.disabled:
         yield Bar(title, total, None)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
