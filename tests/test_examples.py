@@ -31,14 +31,21 @@ sys.exit(found.failed or not found.attempted)
 
 @pytest.fixture
 def desk(phantoms, tmp_path):
-    """A folder with what the examples name: a small data folder, an image, a folder of images."""
+    """A folder with what the examples name: small data folders, an image, a folder of images."""
     data, more = tmp_path / "data" / "nih", tmp_path / "more_images"
-    (data / "images").mkdir(parents=True)
-    more.mkdir()
+    clinic = tmp_path / "data" / "clinic"
+    for folder in (data / "images", clinic / "scans", more):
+        folder.mkdir(parents=True)
     shutil.copy(phantoms / "Data_Entry_2017_v2020.csv", data)
     drawn = sorted((phantoms / "images").iterdir())
     for image in drawn[:16]:
         shutil.copy(image, data / "images")
+        shutil.copy(image, clinic / "scans")
+    rows = [
+        f"{image.name},{row // 2},{row % 2},{'' if row == 3 else row % 3 - 1}"
+        for row, image in enumerate(drawn[:16])
+    ]
+    (clinic / "clinic.csv").write_text("\n".join(["image,patient,Edema,Mass", *rows]))
     shutil.copy(drawn[16], tmp_path / "image.png")
     shutil.copy(drawn[17], more)
     return tmp_path

@@ -104,7 +104,7 @@ def sampling_options(*seed_names: str) -> Callable[[Command], Command]:
             default=DEFAULT_SPLIT_METHOD,
             show_default=True,
             help="patient: no patient in two splits; paper: by image, as the report does; "
-            "official: NIH's lists.",
+            "official: the data set's own lists.",
         ),
         click.option(
             "--val-share",
@@ -118,7 +118,7 @@ def sampling_options(*seed_names: str) -> Callable[[Command], Command]:
             type=click.FloatRange(0, 1, max_open=True),
             help="Which share of the chosen images is for test; 0 for no test split: a network to "
             "be used, not published  "
-            f"[default: {TEST_SHARE}; NIH's list for --split-method {LISTED_TEST_METHOD}]",
+            f"[default: {TEST_SHARE}; its own list for --split-method {LISTED_TEST_METHOD}]",
         ),
         click.option(
             "--data-seed",

@@ -32,8 +32,8 @@ CSV = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--split",
     type=click.Choice(SPLIT_CHOICES),
-    help="Which split of the data that RUN was trained on; of other data, NIH's list test or "
-    "train_val where it has them  [default: test; of other data every image (all)]",
+    help="Which split of the data that RUN was trained on; of other data, the list of its own that "
+    "is called so  [default: test; of other data every image (all)]",
 )
 @click.option(
     "--thresholds",
@@ -65,7 +65,8 @@ def evaluate(
 ) -> None:
     """Measure RUN (a run folder or .keras file), label by label.
 
-    On its test split, or, with --data, on every image of another folder.
+    On its test split, or, with --data or --table, on every image of other data and the labels
+    that both know.
 
     The tables go to stdout and, with predictions.csv, beside the model. Intervals are 95%, from
     a bootstrap over patients.

@@ -91,9 +91,11 @@ class Dataset:
             DataError: a column is missing, a value is none that it can hold, or no image is there.
 
         Example:
+            >>> import pandas as pd
             >>> from cxr_keras import Dataset, train
-            >>> data = Dataset.from_table(table, "scans/", labels=["Edema", "Mass"])
-            >>> run = train("resnet_custom", data=data, epochs=2)
+            >>> table = pd.read_csv("data/clinic/clinic.csv")
+            >>> data = Dataset.from_table(table, "data/clinic/scans", labels=["Edema", "Mass"])
+            >>> run = train("resnet_custom", data=data, epochs=1, size=64)
         """
         from cxr_keras.data.from_python import dataset_from_table
 
