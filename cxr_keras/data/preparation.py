@@ -73,7 +73,7 @@ class Prepared:
             store; -1 when planned without images) and "digest" (of the decoded pixels).
         folder: where manifest.csv was written.
         store: the pixel store; None when planned without images.
-        split_method: "paper", "patient" or "official".
+        split_method: "paper", "patient", "official", or "manifest" for one that a person made.
         phantoms: whether any of these are synthetic drawings.
         not_chosen: images of the folder that were left out because their labels had enough.
         framing: how large the images are stored, and how much of them.
