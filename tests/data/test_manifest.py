@@ -32,7 +32,8 @@ def edited(first, tmp_path):
 
     def edit(change, data=None):
         table = pd.read_csv(first.folder / "manifest.csv", dtype=str, keep_default_na=False)
-        file = tmp_path / "mine.csv"
+        file = tmp_path / "plan" / "mine.csv"
+        file.parent.mkdir(exist_ok=True)
         change(table).to_csv(file, index=False)
         return prepare(data, reading=Reading(manifest=file), size=64, out=tmp_path / "second")
 
