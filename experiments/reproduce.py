@@ -53,8 +53,8 @@ def count_images(data: Path | None, folder: Path, *, quick: bool) -> Path:
     """Find the data folder, count its labels for Figures 2 and 3, and note what it is."""
     from cxr_keras import explore
     from cxr_keras.data.phantom import default_phantoms
-    from cxr_keras.data.source import resolve_data
     from cxr_keras.data.readers.nih import find_table
+    from cxr_keras.data.source import resolve_data
 
     root = default_phantoms() if quick and data is None else resolve_data(data)
     root = root.resolve()

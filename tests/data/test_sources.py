@@ -12,6 +12,7 @@ from helpers.refusals import refusal
 from cxr_keras import register_dataset
 from cxr_keras.data.dataset import Dataset
 from cxr_keras.data.labels import LabelSet
+from cxr_keras.data.options import FORMATS
 from cxr_keras.data.preparation import prepare
 from cxr_keras.data.readers import registry
 from cxr_keras.data.readers.layout import LabelTable
@@ -53,8 +54,8 @@ def test_folders_that_no_reader_or_two_readers_know(nih, tmp_path):
 
 
 def test_formats_and_folders_that_are_not_there(nih, tmp_path):
-    assert refusal(read_data, nih, Reading(format="dicom")).startswith(
-        "There is no format 'dicom'. Choose one of: nih, chexpert, mimic-cxr,"
+    assert refusal(read_data, nih, Reading(format="dicom")) == (
+        f"There is no format 'dicom'. Choose one of: {', '.join(FORMATS)}."
     )
     assert refusal(read_data, tmp_path / "x") == (
         f"There is no data folder {tmp_path / 'x'}. Name one that exists."
@@ -83,6 +84,7 @@ def test_a_reader_from_outside(our_clinic, tmp_path):
     lines = [f"f{n},{n // 2},{n % 2},{-(n % 3 == 0)}" for n in range(20)]
     write_csv(tmp_path / "clinic.csv", "film,who,Gout,Mass", *lines)
     write_films(tmp_path, [f"f{n}.png" for n in range(19)], side=64)
+    assert list(registry.readers()) == [*FORMATS, "our-clinic"]
     reader = registry.readers()["our-clinic"]
     assert reader.title == "Our clinic's export: clinic.csv, films beside it."
     done = prepare(tmp_path, reading=Reading(uncertain="ones"), size=64)
