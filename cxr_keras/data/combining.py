@@ -7,7 +7,7 @@ of its images, and nothing is learnt from them about it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -60,7 +60,8 @@ def combine(datasets: Sequence[Dataset], wanted: Sequence[str] | None) -> Datase
         wanted: "shared" (or None), "all", or names of labels.
 
     Raises:
-        DataError: the data sets share patients under other names, or no label.
+        DataError: the data sets share patients under other names, or no label; or the images of
+            some are files and those of others come from a function.
     """
     _refuse_shared_patients(datasets)
     labels = _labels_of(datasets, wanted)
@@ -90,6 +91,7 @@ def combine(datasets: Sequence[Dataset], wanted: Sequence[str] | None) -> Datase
         lists={k: frozenset().union(*(own[k] for own in lists)) for k in sorted(common)},
         notices=tuple(notices),
         labels=labels,
+        pixels=_pixels_of(datasets),
         others=tuple(root for dataset in datasets[1:] for root in dataset.roots),
         name="+".join(_names(datasets)),
     )
@@ -155,6 +157,28 @@ def _names(datasets: Sequence[Dataset]) -> list[str]:
         seen[name] = seen.get(name, 0) + 1
         result.append(f"{name}{seen[name]}" if counts[name] > 1 else name)
     return result
+
+
+def _pixels_of(datasets: Sequence[Dataset]) -> Callable[[str], np.ndarray] | None:
+    """Image's name in the whole → its pixels; None where they are files."""
+    reads: dict[str, tuple[Callable[[str], np.ndarray], str]] = {}
+    files = []
+    for dataset, name in zip(datasets, _names(datasets), strict=True):
+        if dataset.pixels is None:
+            files.append(dataset)
+        else:
+            reads |= {f"{name}/{own}": (dataset.pixels, own) for own in dataset.table[IMAGE]}
+    if reads and files:
+        raise DataError(
+            f"The images of {files[0].root} are files and those of another data set come from a "
+            "function, so the two cannot be joined. Give all of them as files, or as functions."
+        )
+
+    def pixels(image: str) -> np.ndarray:
+        read, own = reads[image]
+        return read(own)
+
+    return pixels if reads else None
 
 
 def _refuse_shared_patients(datasets: Sequence[Dataset]) -> None:

@@ -51,7 +51,7 @@ def dataset_from_table(
     rows = pd.DataFrame({IMAGE: names, PATH: names, **patients, **about})
     lists = {}
     if "split" in table.columns:
-        lists = {s: frozenset(names[table["split"] == s]) for s in _SPLITS}
+        lists = _lists(table["split"], names)
     found = LabelTable(rows, _truth(table, known), known, lists)
     if callable(images):
         made = assemble(Path(name), found, ReadOptions(views=("all",), allow_missing=True))
@@ -84,7 +84,7 @@ def function_store(read: Pixels, names: Sequence[str], framing: Framing) -> Pixe
 
 def _framed(read: Pixels, name: str, framing: Framing) -> tuple[np.ndarray, str]:
     pixels = np.asarray(read(name))
-    if pixels.ndim != 2 or pixels.dtype != np.uint8:
+    if pixels.ndim != 2 or pixels.dtype != np.uint8 or not pixels.size:
         raise DataError(
             "The function for pixels must give a uint8 array (height, width), 0 black … 255 "
             f"white. Received for {name}: {pixels.dtype} {pixels.shape}."
@@ -95,6 +95,17 @@ def _framed(read: Pixels, name: str, framing: Framing) -> tuple[np.ndarray, str]
         return pixels[:0], str(error)
 
 
+def _lists(split: pd.Series, names: pd.Series) -> dict[str, frozenset[str]]:
+    """The images of each split."""
+    bad = ~split.isin((*_SPLITS, "")) & split.notna()
+    if bad.any():
+        raise DataError(
+            f"The column 'split' holds {split[bad].iloc[0]!r}. A split is one of "
+            f"{', '.join(_SPLITS)}, or missing. Rename the column if it says something else."
+        )
+    return {name: frozenset(names[split == name]) for name in _SPLITS}
+
+
 def _truth(table: pd.DataFrame, labels: LabelSet) -> np.ndarray:
     """1, 0, -1 (uncertain) and what is missing (unknown), int8 (n, n_labels)."""
     columns = []
@@ -103,7 +114,7 @@ def _truth(table: pd.DataFrame, labels: LabelSet) -> np.ndarray:
         bad = ~values.isin((YES, NO, MAYBE)) & table[name].notna()
         if bad.any():
             raise DataError(
-                f"The column {name!r} holds {table.loc[bad, name].iloc[0]!r}. A label is 1 "
+                f"The column {name!r} holds {table.loc[bad, name].tolist()[0]!r}. A label is 1 "
                 "(there), 0 (absent), -1 (uncertain) or missing (unknown)."
             )
         columns.append(values.fillna(UNSAID).astype("int8").to_numpy())

@@ -78,8 +78,8 @@ class Prepared:
             store; -1 when planned without images) and "digest" (of the decoded pixels).
         folder: where manifest.csv was written.
         store: the pixel store; None when planned without images.
-        split_method: "paper", "patient" or "official".
-        phantoms: whether these are synthetic drawings.
+        split_method: "paper", "patient", "official", or "manifest" for one that a person made.
+        phantoms: whether any of these are synthetic drawings.
         not_chosen: images of the folder that were left out because their labels had enough.
         framing: how large the images are stored, and how much of them.
         labels: what the images are labelled for.
@@ -234,7 +234,7 @@ def prepare_dataset(
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder / MANIFEST) as temporary:
         manifest.to_csv(temporary, index=False, errors="backslashreplace")
-    is_phantom = phantom.is_phantom_folder(root)
+    is_phantom = any(map(phantom.is_phantom_folder, dataset.roots))
     prepared = Prepared(
         root,
         manifest,

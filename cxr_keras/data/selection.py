@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxr_keras.data.dataset import FINDING_LABELS, IMAGE
-from cxr_keras.data.labels import LABELS, encode_cells
+from cxr_keras.data.dataset import IMAGE, truth_of
+from cxr_keras.data.labels import LABELS
 from cxr_keras.data.options import PER_CLASS
 from cxr_keras.errors import DataError
 
@@ -31,10 +31,11 @@ def choose_images(
     """Choose up to `per_class` images for each label, the rarest label first, each image once.
 
     Images that are known to have none of the labels are chosen last, as if they had one of their
-    own.
+    own; after them, those of which nothing is known.
 
     Args:
-        table: rows with "Image Index" and clean "Finding Labels".
+        table: rows with "Image Index" and clean "Finding Labels", and where some are unknown
+            "Unknown Labels".
         per_class: images chosen for each label; a label with fewer gives all it has left. None
             chooses every image.
         seed: of the choice. The order of the rows does not matter.
@@ -50,14 +51,16 @@ def choose_images(
     if per_class is not None and per_class < 1:
         raise DataError(f"Images per label must be 1 or more. Received: {per_class}.")
     table = table.sort_values(IMAGE, ignore_index=True)
-    truth = encode_cells(table[FINDING_LABELS], labels).astype(bool)
+    known = truth_of(table, labels)
+    silent, truth = np.isnan(known).all(axis=1), known == 1
     truth = np.concatenate([truth, ~truth.any(axis=1, keepdims=True)], axis=1)
     chosen_for = np.full(len(table), "", dtype=object)
     order = np.argsort(truth[:, :-1].sum(axis=0), kind="stable")
     for index in [*order, len(labels)]:
         free = np.flatnonzero(truth[:, index] & (chosen_for == ""))
         rng = np.random.default_rng([seed, int(index)])
-        taken = rng.permutation(free)[:per_class]
+        free = rng.permutation(free)
+        taken = free[np.argsort(silent[free], kind="stable")][:per_class]
         chosen_for[taken] = labels[index] if index < len(labels) else NONE
     table[CHOSEN_FOR] = chosen_for
     return table[table[CHOSEN_FOR] != ""].reset_index(drop=True)

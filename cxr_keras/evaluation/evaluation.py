@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
+import numpy as np
 import pandas as pd
 
 from cxr_keras.data.dataset import PATIENT
@@ -112,7 +113,8 @@ def evaluate(
     predictions = frame_of(chosen, probability, labels)
     name = _name(measured, thresholds, tta, truth)
     folder = Path(out) if out else run_folder.results_folder(file) / name
-    (folder / PREVALENCE).unlink(missing_ok=True)  # of an evaluation before this one
+    for table in (PREVALENCE, OWN_LABELS):  # of an evaluation before this one
+        (folder / table).unlink(missing_ok=True)
     sentences = [_phantom_sentence(card, measured), card.prevalence_notice]
     result = write_evaluation(
         predictions,
@@ -142,8 +144,15 @@ def _prevalence(result: Evaluation, card: Card) -> pd.DataFrame:
     return table
 
 
-def _own_labels(second: SecondTruth, card: Card, folder: Path, resamples: int) -> pd.DataFrame:
-    """How the data set's own labels fare against another table, written, too."""
+def _own_labels(
+    second: SecondTruth, card: Card, folder: Path, resamples: int
+) -> pd.DataFrame | None:
+    """How the data set's own labels fare against another table, written, too.
+
+    None where it knows none of the table's labels.
+    """
+    if np.isnan(second.own).all():
+        return None
     patients = second.images.rows[PATIENT]
     with patient_resampling(resamples, 0) if resamples else nullcontext() as resampling:
         table = own_labels_table(second, patients, card.normal, resampling)

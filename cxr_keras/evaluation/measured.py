@@ -175,7 +175,7 @@ def _other(dataset: Dataset, split: str, card: Card) -> Measured:
         split,
         dataset.root,
         own=False,
-        phantoms=phantom.is_phantom_folder(dataset.root),
+        phantoms=any(map(phantom.is_phantom_folder, dataset.roots)),
         about=(counted, *about, *dataset.notices, *bad[-1:]),
         name=dataset.name,
     )

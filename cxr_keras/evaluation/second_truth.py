@@ -6,8 +6,11 @@ the large data sets were read out of reports by a program.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -68,7 +71,7 @@ def with_truth(images: PreparedSplit, source: Path, labels: tuple[str, ...]) -> 
 
     Args:
         images: the split.
-        source: the table; an image is found in it by its name, without folder and suffix.
+        source: the table; an image is found in it by the end of its path, without suffix.
         labels: of the network.
 
     Raises:
@@ -88,8 +91,7 @@ def with_truth(images: PreparedSplit, source: Path, labels: tuple[str, ...]) -> 
             f"{source} has none of the network's labels ({', '.join(labels)}). "
             f"It has: {', '.join(known.labels.names)}."
         )
-    place = {_key(name): row for row, name in enumerate(known.table[IMAGE])}
-    found = np.array([place.get(_key(name), -1) for name in images.rows[IMAGE]], dtype=int)
+    found = _rows_of(list(images.rows[IMAGE]), list(known.table[IMAGE]))
     kept = np.flatnonzero(found >= 0)
     if not len(kept):
         raise DataError(
@@ -167,9 +169,35 @@ def _own(
     return np.column_stack(columns)
 
 
-def _key(name: str) -> str:
-    """What an image is found by."""
-    return PurePath(str(name)).stem.lower()
+def _rows_of(names: Sequence[str], known: Sequence[str]) -> np.ndarray:
+    """The row of each image in a table, -1 where it has none, (n,).
+
+    The end of the longer path is the shorter one, or the names alone are the same if no other image
+    on either side has it. A row that would be that of two images is nobody's.
+    """
+    ours, theirs = [_parts(name) for name in names], [_parts(name) for name in known]
+    whole = {path: row for row, path in enumerate(theirs)}
+    ends: dict[tuple[str, ...], list[int]] = {}
+    for row, path in enumerate(theirs):
+        for start in range(1, len(path)):
+            ends.setdefault(path[start:], []).append(row)
+    alone = Counter(path[-1] for path in ours), Counter(path[-1] for path in theirs)
+    last = {path[-1]: row for row, path in enumerate(theirs)}
+    found = np.full(len(ours), -1)
+    for place, path in enumerate(ours):
+        rows = [whole[path[i:]] for i in range(len(path)) if path[i:] in whole][:1]
+        rows = rows or ends.get(path, [])
+        if not rows and all(count[path[-1]] == 1 for count in alone):
+            rows = [last[path[-1]]]
+        found[place] = rows[0] if len(rows) == 1 else -1
+    counts = Counter(found.tolist())
+    return np.where([counts[row] > 1 for row in found.tolist()], -1, found)
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """Folders and name of an image, without the suffix of a file, as they are compared."""
+    path = re.sub(r"\.[a-z]\w{1,4}$", "", str(name).replace("\\", "/").strip("/").lower())
+    return tuple(path.split("/"))
 
 
 def _is_yes_or_no(cells: pd.Series) -> bool:

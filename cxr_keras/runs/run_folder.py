@@ -108,7 +108,7 @@ def run_info(settings: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
             "fingerprint": prepared.fingerprint,
             "per_class": settings["per_class"],
             "not_chosen": prepared.not_chosen,
-            "split": settings["split"],
+            "split": prepared.split_method,
             "val_share": settings["val_share"],
             "test_share": settings["test_share"],
             "split_digest": split_digest(prepared.manifest),

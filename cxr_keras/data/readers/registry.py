@@ -73,7 +73,7 @@ def readers() -> dict[str, Reader]:
     """Every reader by its name: the built-in ones, then those registered from outside."""
     for name in FORMATS:
         importlib.import_module(f"{__package__}.{name.replace('-', '_')}")
-    return _READERS
+    return {name: _READERS[name] for name in FORMATS} | _READERS
 
 
 def reader_of(root: Path, name: str | None = None) -> Reader:
