@@ -28,7 +28,7 @@ CSV = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command()
 @click.argument("run", type=RUN, required=False)
-@source_options(several=False)
+@source_options(several=True)
 @click.option(
     "--split",
     type=click.Choice(SPLIT_CHOICES),
@@ -107,7 +107,11 @@ def evaluate(
 @click.command()
 @click.argument("run", type=RUN)
 @click.option(
-    "--data", type=DATA, help="Where the data lies that RUN was trained on  [default: where it was]"
+    "--data",
+    type=DATA,
+    multiple=True,
+    help="Where the data lies that RUN was trained on; of several, each in turn  "
+    "[default: where it was]",
 )
 @click.option(
     "--method",

@@ -81,7 +81,7 @@ def source_options(*, several: bool) -> Callable[[Command], Command]:
         several: whether --data may be given more than once.
     """
     help_text = "Data folder, in the layout of a known data set (docs/datasets.md)"
-    help_text += "; give it again to train on several." if several else "."
+    help_text += "; give it again for several as one." if several else "."
 
     def add(command: Command) -> Command:
         data = click.option("--data", type=DATA, multiple=several, help=help_text)

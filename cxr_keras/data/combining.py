@@ -92,6 +92,7 @@ def combine(datasets: Sequence[Dataset], wanted: Sequence[str] | None) -> Datase
         notices=tuple(notices),
         labels=labels,
         pixels=_pixels_of(datasets),
+        in_python=any(dataset.in_python for dataset in datasets),
         others=tuple(root for dataset in datasets[1:] for root in dataset.roots),
         name="+".join(_names(datasets)),
     )

@@ -48,6 +48,7 @@ class Dataset:
             images are no files; None where "path" names them.
         name: what the data set is called, such as "nih"; empty where nobody says.
         others: the folders of the data sets that were joined to it.
+        in_python: whether it was made in Python, so that no folder says what it is.
         shares_patients_with: names of data sets whose patients are among its own.
     """
 
@@ -59,6 +60,7 @@ class Dataset:
     pixels: Callable[[str], np.ndarray] | None = None
     name: str = ""
     others: tuple[Path, ...] = ()
+    in_python: bool = False
     shares_patients_with: tuple[str, ...] = ()
 
     @classmethod

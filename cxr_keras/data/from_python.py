@@ -55,8 +55,9 @@ def dataset_from_table(
     found = LabelTable(rows, _truth(table, known), known, lists)
     if callable(images):
         made = assemble(Path(name), found, ReadOptions(views=("all",), allow_missing=True))
-        return replace(made, name=name, pixels=images)
-    return assemble(Path(images).expanduser(), found, ReadOptions(views=("all",))).named(name)
+        return replace(made, name=name, pixels=images, in_python=True)
+    made = assemble(Path(images).expanduser(), found, ReadOptions(views=("all",)))
+    return replace(made, name=name, in_python=True)
 
 
 def function_store(read: Pixels, names: Sequence[str], framing: Framing) -> PixelStore:

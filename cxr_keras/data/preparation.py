@@ -86,6 +86,7 @@ class Prepared:
         roots: the data folder, and those of the data sets that were joined to it.
         reading: how they were read.
         name: what the data set is called, such as "nih".
+        in_python: whether it was made in Python.
     """
 
     root: Path
@@ -100,6 +101,7 @@ class Prepared:
     roots: tuple[Path, ...] = ()
     reading: Reading = field(default_factory=Reading)
     name: str = ""
+    in_python: bool = False
 
     def split(self, split: str) -> PreparedSplit:
         """The images of "train", "val", "test", or "all" of them."""
@@ -232,6 +234,9 @@ def prepare_dataset(
     key = hashlib.sha256(setting.encode()).hexdigest()[:12]
     folder = Path(out) if out else cache_folder(FOLDER, key)
     folder.mkdir(parents=True, exist_ok=True)
+    # so that the manifest can be read from anywhere
+    whole = [os.path.abspath(path) if path else "" for path in manifest[PATH]]
+    manifest = manifest.assign(**{PATH: whole})
     with atomic_file(folder / MANIFEST) as temporary:
         manifest.to_csv(temporary, index=False, errors="backslashreplace")
     is_phantom = any(map(phantom.is_phantom_folder, dataset.roots))
@@ -248,6 +253,7 @@ def prepare_dataset(
         dataset.roots,
         reading,
         dataset.name,
+        dataset.in_python,
     )
     return prepared, bad + notices
 

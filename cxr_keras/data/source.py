@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def read_data(
         folder = str(sources[0]) if sources else None
         found = _read_table(Path(str(table)).expanduser(), folder, reading, allow_missing)
         return choose_labels(found, reading.labels)
+    _refuse_deaf(sources, reading)
     read = [
         source if isinstance(source, Dataset) else _read_folder(source, reading, allow_missing)
         for source in sources or (None,)
@@ -82,6 +84,18 @@ def read_data(
     return (
         combine(read, reading.labels) if len(read) > 1 else choose_labels(read[0], reading.labels)
     )
+
+
+def _refuse_deaf(sources: Sequence[PathLike | Dataset], reading: Reading) -> None:
+    """Stop where an option could do nothing: a data set made in Python is read already."""
+    if not sources or not all(isinstance(source, Dataset) for source in sources):
+        return
+    deaf = [name for name in ("format", "uncertain", "views") if name in reading.said()]
+    if deaf:
+        raise DataError(
+            f"{deaf[0]} says how a folder is read, and the data was made in Python. Decide it in "
+            "the table before `Dataset.from_table`."
+        )
 
 
 def _read_folder(source: PathLike | None, reading: Reading, allow_missing: bool) -> Dataset:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from cxr_keras.data.dataset import PATIENT
 from cxr_keras.data.preparation import PreparedSplit
-from cxr_keras.data.reading import Data, Reading, ReadSettings
+from cxr_keras.data.reading import Data, Reading, ReadSettings, as_data
 from cxr_keras.data.splits import TEST, VAL
 from cxr_keras.errors import DataError
 from cxr_keras.evaluation.measured import Measured, data_of, images_of, own_images
@@ -97,7 +97,7 @@ def evaluate(
     card = model_file.read_card(file)
     limits = thresholds_of(card, thresholds)
     model = model_file.load_model(file)
-    how = Reading.of(reading)[0]
+    how, data = Reading.of(reading)[0], as_data(data) or None
     measured = _measured(file, card, data, split, how if how.said() else None)
     second = None if truth is None else with_truth(measured.images, Path(truth), card.labels)
     if second is not None:

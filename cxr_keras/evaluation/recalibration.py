@@ -15,6 +15,7 @@ from scipy.special import expit
 from cxr_keras.data.labels import LabelSet
 from cxr_keras.data.preparation import Prepared, PreparedSplit
 from cxr_keras.data.readers.prevalence import read_prevalence
+from cxr_keras.data.reading import Data, as_data
 from cxr_keras.data.splits import VAL
 from cxr_keras.errors import ModelError
 from cxr_keras.evaluation.evaluation import refuse_trained_on
@@ -38,7 +39,7 @@ from cxr_keras.utils.files import write_table
 
 def calibrate(
     run: PathLike,
-    data: PathLike | None = None,
+    data: Data | None = None,
     *,
     method: ScalingMethod = "none",
     sensitivity: float | None = None,
@@ -53,7 +54,7 @@ def calibrate(
 
     Args:
         run: a run folder or a `.keras` file.
-        data: a data folder; by default the one that the network was trained on.
+        data: the data that the network was trained on, where it lies elsewhere now.
         method: "temperature" or "platt" makes the outputs calibrated probabilities, "none" takes
             them as they are.
         sensitivity: choose the highest thresholds that reach it; without it, those of maximum F1.
@@ -80,7 +81,7 @@ def calibrate(
         wanted, sentences = read_prevalence(prevalence, LabelSet(known.labels, known.normal))
     with hold_folder(file.parent):
         card = model_file.read_card(file)
-        prepared = _own_data(file, card, data)
+        prepared = _own_data(file, card, as_data(data) or None)
         network = with_scaling(model_file.load_model(file))  # the outputs as they were trained
         names = dict.fromkeys((VAL, card.measured_split))  # each once
         splits = [_run(network, prepared.split(name), card.labels) for name in names]
@@ -136,7 +137,7 @@ def _run(network: keras.Model, images: PreparedSplit, labels: tuple[str, ...]) -
     return _Outputs(images, forward_split(logits, images), labels)
 
 
-def _own_data(file: Path, card: Card, data: PathLike | None) -> Prepared:
+def _own_data(file: Path, card: Card, data: Data | None) -> Prepared:
     """The data that a network was trained on, if they are as they were then."""
     prepared = data_of(file, card, data)
     if prepared.fingerprint != card.data.get("fingerprint"):

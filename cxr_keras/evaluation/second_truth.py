@@ -63,7 +63,9 @@ def read_truth(source: Path) -> Dataset:
         rows, notices = nih.read_label_table(source)
         return Dataset(source, rows, notices=tuple(notices))
     everything = ReadOptions(views=("all",), allow_missing=True)
-    return assemble(source.parent, read_table(source, label_columns=said or None), everything)
+    return assemble(
+        source.parent, read_table(source, label_columns=said or None, look=False), everything
+    )
 
 
 def with_truth(images: PreparedSplit, source: Path, labels: tuple[str, ...]) -> SecondTruth:

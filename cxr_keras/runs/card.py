@@ -14,6 +14,8 @@ from cxr_keras.errors import CxrError
 from cxr_keras.framing import Framing
 from cxr_keras.metrics.calibration import Scaling
 
+# of columns and labels: a "/" in them is none of a path
+_NAMES = ("labels", "label_columns", "path_column", "patient_column")
 FORMAT = "cxr-keras card 3"
 # 1: the scaling is in the card alone, paths are whole; 1 and 2: of NIH's labels, without "normal"
 FORMATS = ("cxr-keras card 1", "cxr-keras card 2", FORMAT)
@@ -126,7 +128,9 @@ class Card:
 def _without_paths(value: Any) -> Any:
     """`value` with the last part of each text that has a separator in it."""
     if isinstance(value, dict):
-        return {name: _without_paths(part) for name, part in value.items()}
+        return {
+            name: part if name in _NAMES else _without_paths(part) for name, part in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_without_paths(part) for part in value]
     if isinstance(value, str) and re.search(r"[/\\]", value):

@@ -138,8 +138,10 @@ def _reading_of(prepared: Prepared) -> dict[str, Any]:
             said[name] = str(Path(str(value)).expanduser().resolve())
         else:
             said[name] = list(value) if isinstance(value, tuple) else value
+    made = {"in_python": True} if prepared.in_python else {}
     roots = [str(root.resolve()) for root in prepared.roots]
-    return ({"reading": said} if said else {}) | ({"roots": roots} if len(roots) > 1 else {})
+    several = {"roots": roots} if len(roots) > 1 else {}
+    return ({"reading": said} if said else {}) | several | made
 
 
 def results_folder(file: Path) -> Path:
@@ -163,6 +165,11 @@ def own_data(file: Path, card: Card) -> tuple[Data | None, Reading]:
     data = card.data
     if data.get("root") is None:
         return None, Reading()
+    if data.get("in_python"):
+        raise DataError(
+            f"{file} was trained on a data set made in Python, {data['root']}. Give it: "
+            "evaluate(run, data) or calibrate(run, data)."
+        )
     if not Path(data["root"]).is_absolute() and file.name == MODEL and (file.parent / RUN).exists():
         data = read_run(file.parent).get("data", {}) or data
     phantoms = bool(card.data.get("phantoms"))

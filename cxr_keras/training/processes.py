@@ -200,7 +200,7 @@ def is_first() -> bool:
 def _sum_with_gradient(torch: Any) -> Any:
     """An autograd function: the sum over all processes, whose gradient is the sum of theirs."""
 
-    class Sum(torch.autograd.Function):  # type: ignore[misc]
+    class Sum(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, tensor: Any) -> Any:
             total = tensor.clone()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import shlex
 import shutil
 import time
@@ -161,7 +162,11 @@ def tune(
                 notice(f"Time is up: trial {number + 1} is given up, --resume tries it again.")
                 break
             study.tell(trial, value, state=state)
-        said = {key: value for key, value in said.items() if key not in ("name", "folder")}
+        said = {
+            key: os.fspath(value) if isinstance(value, os.PathLike) else value
+            for key, value in said.items()
+            if key not in ("name", "folder")
+        }
         said["recipe"] = base.recipe
         return _written(optuna, study, place, base, said, names)
 

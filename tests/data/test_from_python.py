@@ -10,6 +10,8 @@ from cxr_keras.data.dataset import Dataset, truth_of
 from cxr_keras.data.labels import LabelSet
 from cxr_keras.data.preparation import prepare
 from cxr_keras.data.reading import Reading
+from cxr_keras.runs.card import Card
+from cxr_keras.runs.run_folder import own_data
 
 LABELS = ["Edema", "Mass"]
 NAN = np.nan
@@ -216,3 +218,19 @@ def test_a_network_is_measured_on_the_same_data_again(table, tiny_model, tmp_pat
     elsewhere = evaluate(run.folder, other, resamples=0)
     assert len(elsewhere.predictions) == 20
     assert "Measured on the 1 labels that both know: Mass." in " ".join(elsewhere.about)
+
+
+@pytest.mark.parametrize("said", [{"uncertain": "ones"}, {"views": "L"}, {"format": "nih"}])
+def test_what_is_read_already_takes_no_option_of_reading(table, folder, said):
+    data = Dataset.from_table(table, folder, labels=LABELS)
+    text = refusal(prepare, data, reading=Reading(**said))
+    assert text.startswith(f"{next(iter(said))} says how a folder is read, and the data was made")
+
+
+def test_a_run_on_data_made_in_python_asks_for_it(table, tmp_path):
+    data = Dataset.from_table(table, pixels, labels=LABELS, name="made")
+    prepared = prepare(data, size=64)
+    card = Card(data={"root": str(prepared.root), "in_python": prepared.in_python})
+    assert "made in Python, made. Give it: evaluate(run, data)" in refusal(
+        own_data, tmp_path / "model.keras", card
+    )

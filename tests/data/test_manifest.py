@@ -196,3 +196,11 @@ def test_a_network_finds_its_own_test_split_by_its_manifest_again(
         assert again.folder == run.folder
         pd.testing.assert_frame_equal(again.predictions, run.evaluation.predictions)
     assert "changed since" not in capsys.readouterr().err
+
+
+def test_a_manifest_of_a_folder_named_from_here_is_read_from_anywhere(nih, tmp_path, monkeypatch):
+    monkeypatch.chdir(nih.parent)
+    first = prepare(nih.name, size=64, out=tmp_path / "first")
+    monkeypatch.chdir(tmp_path)
+    again = prepare(reading=Reading(manifest="first/manifest.csv"), size=64)
+    assert splits_of(again) == splits_of(first)

@@ -65,7 +65,7 @@ def test_formats_and_folders_that_are_not_there(nih, tmp_path):
 @pytest.fixture
 def our_clinic(monkeypatch):
     """A reader that is registered for the duration of a test."""
-    monkeypatch.setattr(registry, "_READERS", dict(registry.readers()))
+    monkeypatch.setattr(registry, "REGISTERED", dict(registry.readers()))
 
     @register_dataset(lambda folder: (folder / "clinic.csv").is_file())
     def our_clinic(folder):

@@ -250,3 +250,13 @@ def test_the_command_shows_both(run, tested, tmp_path):
     refused = CliRunner().invoke(main, ["evaluate", "--truth", str(tmp_path / "experts.csv")])
     assert refused.exit_code == 2
     assert "Give either RUN, or both --predictions and --truth." in refused.stderr
+
+
+def test_a_table_of_truth_needs_no_file_of_an_image(tested, run, tmp_path):
+    """It may lie above folders that hold files of the same name."""
+    radiologists(tmp_path / "experts.csv", list(tested.index))
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / tested.index[0]).write_bytes(b"no image")
+    result = evaluate(run.folder, truth=tmp_path / "experts.csv", resamples=0, out=tmp_path / "out")
+    assert len(result.predictions) == len(tested)

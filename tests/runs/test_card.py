@@ -21,3 +21,11 @@ def test_a_card_says_that_prevalence_is_artificial_unless_the_network_was_moved(
     assert Card(data=data | {"not_chosen": 0}).prevalence_notice == ""
     moved = {"prevalence": {"new": {"Mass": 0.02}}}
     assert Card(data=data, calibration=moved).prevalence_notice == ""
+
+
+def test_a_card_keeps_labels_with_a_slash_and_no_path():
+    reading = {"labels": ["Nodule/Mass"], "table": "/home/someone/labels.csv"}
+    text = Card(data={"root": "/home/someone/data", "reading": reading}).to_json()
+    card = Card.from_json(text)
+    assert card.data["reading"] == {"labels": ["Nodule/Mass"], "table": "labels.csv"}
+    assert "someone" not in text

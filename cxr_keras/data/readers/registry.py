@@ -41,7 +41,7 @@ class Reader:
     read: Read
 
 
-_READERS: dict[str, Reader] = {}
+REGISTERED: dict[str, Reader] = {}
 
 
 def register_dataset(recognise: Recognise) -> Callable[[ReadTable], ReadTable]:
@@ -66,14 +66,14 @@ def add_reader(named: Callable[..., object], recognise: Recognise, read: Read) -
     """Register a reader under the name and with the title of a function."""
     name = named.__name__.replace("_", "-")
     title = (named.__doc__ or name).strip().splitlines()[0]
-    _READERS[name] = Reader(name, title, recognise, read)
+    REGISTERED[name] = Reader(name, title, recognise, read)
 
 
 def readers() -> dict[str, Reader]:
     """Every reader by its name: the built-in ones, then those registered from outside."""
     for name in FORMATS:
         importlib.import_module(f"{__package__}.{name.replace('-', '_')}")
-    return {name: _READERS[name] for name in FORMATS} | _READERS
+    return {name: REGISTERED[name] for name in FORMATS} | REGISTERED
 
 
 def reader_of(root: Path, name: str | None = None) -> Reader:

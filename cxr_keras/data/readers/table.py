@@ -73,6 +73,7 @@ def read_table(
     path_column: str | None = None,
     patient_column: str | None = None,
     label_columns: Sequence[str] | None = None,
+    look: bool = True,
 ) -> LabelTable:
     """Read any CSV of images and labels.
 
@@ -84,6 +85,7 @@ def read_table(
         patient_column: which column says whose it is.
         label_columns: which columns are labels: one of names ("Mass|Edema"), or one or more of 1,
             0, -1 or nothing.
+        look: look for the images' files; without it there are none.
 
     Raises:
         DataError: it cannot be read, a column is not there or cannot be guessed, a value is none
@@ -108,7 +110,7 @@ def read_table(
             "Fill it, or name another column with --label-columns."
         )
     rows, truth = rows[~silent].reset_index(drop=True), truth[~silent]
-    found, about_people = _images_of(rows, columns, ImageFiles(folder))
+    found, about_people = _images_of(rows, columns, ImageFiles(folder) if look else None)
     said = _what_was_taken(table, columns, labels)
     return LabelTable(found, truth, labels, lists, (said, *about_split, *about_people, *notices))
 
@@ -184,11 +186,12 @@ def _lists_of(rows: pd.DataFrame, columns: Columns) -> tuple[dict[str, frozenset
 
 
 def _images_of(
-    rows: pd.DataFrame, columns: Columns, files: ImageFiles
+    rows: pd.DataFrame, columns: Columns, files: ImageFiles | None
 ) -> tuple[pd.DataFrame, list[str]]:
     """The images with their files, patients, views, ages and sexes."""
     notices: list[str] = []
-    found = pd.DataFrame({IMAGE: rows[columns.name], PATH: files.find(list(rows[columns.path]))})
+    paths = files.find(list(rows[columns.path])) if files else ""
+    found = pd.DataFrame({IMAGE: rows[columns.name], PATH: paths})
     found[PATIENT] = rows[columns.patient] if columns.patient else ""
     if columns.view:
         view = rows[columns.view].str.upper()
