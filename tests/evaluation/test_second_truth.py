@@ -158,6 +158,7 @@ def test_what_the_data_set_does_not_know_of_an_image_is_not_measured(tmp_path):
         (["p1/front.png", "p2/front.png"], ["top/p2/front.png"], {1: 0}),
         (["p1/front.png", "p2/front.png"], ["front.png"], {}),
         (["p1/front.png"], ["p2/front.png", "p3/front.png"], {}),
+        (["front.png"], ["p2/front.png", "p3/front.png"], {}),
         (["1.2.840.1", "1.2.840.2"], ["1.2.840.2"], {1: 0}),
         (["old/a.png"], ["new/a.png"], {0: 0}),
     ],
