@@ -42,6 +42,7 @@ from cxr_keras.training.feature_cache import trained_part
 from cxr_keras.training.fitting import fit
 from cxr_keras.training.options import TUNE_TRIALS, Settings
 from cxr_keras.training.own_start import OwnStart, own_start
+from cxr_keras.training.processes import place_of
 from cxr_keras.training.search_space import (
     CATEGORIES,
     searched,
@@ -127,6 +128,8 @@ def tune(
         >>> len(found.trials)
         2
     """
+    if place_of(os.environ).size > 1:
+        raise CxrError("A search runs in one process. Start `tune` without torchrun or srun.")
     optuna = import_optuna()
     trials = whole("trials", trials, at_least=1)
     end = None if minutes is None else time.monotonic() + 60 * _checked(minutes)
