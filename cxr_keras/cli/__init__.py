@@ -19,8 +19,9 @@ from cxr_keras.utils.memory import keep_freed_memory
 def main(debug: bool) -> None:
     """Train, evaluate and use multi-label chest X-ray classifiers.
 
-    DATA is a folder in NIH ChestX-ray14's layout. Without it: $CXR_KERAS_DATA, then ./data/nih,
-    then built-in phantoms (synthetic drawings). For research and teaching; no medical device.
+    DATA is the folder of a known data set, such as NIH ChestX-ray14, CheXpert or ChestMNIST; any
+    other is read with --table. Without it: $CXR_KERAS_DATA, then ./data/nih, then built-in
+    phantoms (synthetic drawings). For research and teaching; no medical device.
 
     \b
     Example:
@@ -35,6 +36,7 @@ def main(debug: bool) -> None:
 for command in (
     *(data.cache, data.download, data.explore, data.phantom, data.prepare),
     *(training.models, training.train, training.tune),
-    *(results.calibrate, results.compare, results.ensemble, results.evaluate, results.predict),
+    *(results.calibrate, results.compare, results.ensemble, results.evaluate),
+    *(results.merge, results.predict),
 ):
     main.add_command(command)

@@ -228,6 +228,12 @@ def ensemble(runs: tuple[Path, ...], **options: Any) -> None:
     "--resolve-no-finding", is_flag=True, help="Drop No Finding where a finding is predicted, too."
 )
 @tta_option
+@click.option(
+    "--shard",
+    metavar="K/N",
+    help="Predict the Kth of N parts of the images, for job arrays; `merge` puts their CSVs "
+    "together.",
+)
 def predict(run: Path, paths: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Predict images, and all images in folders, with RUN (a run folder or .keras file).
 
@@ -251,6 +257,30 @@ def predict(run: Path, paths: tuple[Path, ...], as_json: bool, **options: Any) -
     if bad:
         click.echo(f"{bad} of {len(rows)} files could not be read.", err=True)
         sys.exit(1)
+
+
+@click.command()
+@click.argument("parts", nargs=-1, required=True, type=CSV)
+@click.option(
+    "--csv",
+    "csv_file",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the whole goes.",
+)
+def merge(parts: tuple[Path, ...], csv_file: Path) -> None:
+    """Put PARTS, the CSVs of `predict --shard`, together in the order of the images.
+
+    A row that is missing or there twice is an error: nothing is written then.
+
+    \b
+    Example:
+      cxr-keras merge findings-*.csv --csv findings.csv
+    """
+    from cxr_keras.inference.shards import merge_parts
+
+    count = merge_parts(parts, csv_file)
+    click.echo(f"{count:,} rows of {len(parts)} parts: {csv_file}", err=True)
 
 
 def _show(result: Any) -> None:

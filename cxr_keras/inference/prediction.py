@@ -20,6 +20,7 @@ from cxr_keras.data.images import find_image_files, read_image
 from cxr_keras.errors import DataError, ImageError
 from cxr_keras.framing import Framing
 from cxr_keras.inference.options import NO_TTA, Tta
+from cxr_keras.inference.shards import PLACE, TOTAL, share_of
 from cxr_keras.inference.tta import check_tta
 from cxr_keras.runs import model_file
 from cxr_keras.runs.card import Card
@@ -56,6 +57,7 @@ def predict(
     heatmaps: PathLike | None = None,
     resolve_no_finding: bool = False,
     tta: Tta = NO_TTA,
+    shard: str | None = None,
 ) -> list[Prediction]:
     """Predict files, and all images in folders, with a trained network.
 
@@ -69,6 +71,8 @@ def predict(
         resolve_no_finding: drop "No Finding" where a finding is predicted too, which it excludes.
         tta: test-time augmentation: "flip" averages the probabilities of each image and of its
             mirror image. Heat maps are of the image itself.
+        shard: predict only this part of the images, such as "3/16"; its CSV says which, and
+            `shards.merge_parts` puts the parts together.
 
     Returns:
         One row per image, in the order of `paths`; files of a folder by name. A file that cannot
@@ -76,13 +80,18 @@ def predict(
 
     Raises:
         ModelError: the model cannot be used.
-        DataError: a path does not exist, or there is no image in all of them.
+        DataError: a path does not exist, there is no image in all of them, or no such shard.
         CxrError: a file cannot be written, or there is no such `tta`.
     """
     tta = check_tta(tta)
     file = model_file.find_model(run)
     card = model_file.read_card(file)
     files = find_files(paths)
+    part = None
+    if shard is not None:
+        total = len(files)
+        before, share = share_of(files, shard)
+        files, part = list(share), (before, total)
     model = model_file.load_model(file)
     if card.data.get("phantoms"):
         notice(
@@ -93,7 +102,7 @@ def predict(
         notice(sentence)
     rows = []
     draw = None if heatmaps is None else _overlays(model, card, files, Path(heatmaps))
-    target = nullcontext(lambda row: None) if csv_file is None else _csv_rows(csv_file, card)
+    target = nullcontext(lambda row: None) if csv_file is None else _csv_rows(csv_file, card, part)
     with (
         target as write,
         progress_bar("Reading radiographs", len(files)) as bar,
@@ -171,8 +180,13 @@ def to_records(rows: Sequence[Prediction]) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def _csv_rows(target: PathLike, card: Card) -> Iterator[Callable[[Prediction], None]]:
-    """Yield what writes a row. The file gets its name at the end, "partial" in it if cut short."""
+def _csv_rows(
+    target: PathLike, card: Card, part: tuple[int, int] | None
+) -> Iterator[Callable[[Prediction], None]]:
+    """Yield what writes a row. The file gets its name at the end, "partial" in it if cut short.
+
+    Of a part, (images before it, images in all), each row says its place.
+    """
     target = Path(target)
     partial = target.with_suffix(f".partial{target.suffix}")
     make_parent(target)
@@ -184,13 +198,15 @@ def _csv_rows(target: PathLike, card: Card) -> Iterator[Callable[[Prediction], N
             ) as file:
                 lines = csv.writer(file, lineterminator="\n")
                 names = [f"prob_{label}" for label in card.labels]
-                lines.writerow(["path", "findings", *names, "error"])
+                places = [PLACE, TOTAL] if part else []
+                lines.writerow([*places, "path", "findings", *names, "error"])
 
                 def write(row: Prediction) -> None:
                     nonlocal done
                     values = [row.probabilities.get(label) for label in card.labels]
                     cells = ["" if value is None else f"{value:.6g}" for value in values]
-                    lines.writerow([row.path, "|".join(row.findings), *cells, row.error])
+                    place = [part[0] + done + 1, part[1]] if part else []
+                    lines.writerow([*place, row.path, "|".join(row.findings), *cells, row.error])
                     done += 1
 
                 yield write
