@@ -10,6 +10,7 @@ import pytest
 from helpers.chestmnist import write_chestmnist
 from helpers.refusals import refusal
 
+from cxr_keras import evaluate, train
 from cxr_keras.data.readers.chestmnist import NAMES
 from cxr_keras.evaluation.medmnist import (
     MedMNISTMeasures,
@@ -141,3 +142,29 @@ def test_medmnists_own_evaluator_reads_it_and_agrees(tmp_path, monkeypatch):
     assert evaluator.Evaluator.parse_and_evaluate(str(path)) == measures
     again = np.loadtxt(path, delimiter=",")  # theirs writes over it
     assert (again == np.loadtxt(before.splitlines(), delimiter=",")).all()
+
+
+def test_evaluate_on_chestmnist_says_both_measures_and_writes_the_file(tmp_path, tiny_model):
+    labels = np.random.default_rng(2).integers(0, 2, (6, 14))
+    labels[:2] = [[0], [1]]
+    write_chestmnist(tmp_path / "data" / "chestmnist_64.npz", side=64, test_labels=labels)
+    done = train(
+        tiny_model,
+        tmp_path / "data",
+        epochs=1,
+        size=64,
+        fit="whole",
+        split_method="official",
+        folder=tmp_path,
+        name="r",
+    )
+    result = evaluate(done.folder, resamples=0)
+    table = result.predictions
+    score = table[[f"prob_{name}" for name in NAMES]].to_numpy()
+    found = medmnist_measures(labels, score)
+    assert table["Image Index"].tolist() == [f"test_{row:06d}" for row in range(6)]
+    file = result.folder / result_name(found, size=64, run="r")
+    assert f"AUC {found.auc:.3f}, ACC {found.acc:.3f}; its file is {file}." in result.about[-1]
+    assert np.loadtxt(file, delimiter=",")[:, 1:] == pytest.approx(score, abs=1e-6)
+    some = evaluate(done.folder, split="all", resamples=0, force=True)
+    assert "it wants every image of one of its splits" in some.about[-1]

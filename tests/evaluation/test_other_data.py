@@ -65,7 +65,7 @@ def test_a_split_of_other_data_is_one_that_its_folder_names(copy, other, tmp_pat
         evaluate(copy, bare, split="test")
     assert len(evaluate(copy, bare, split="all", resamples=0).predictions) == 12
     (bare / "test_list.txt").write_text("elsewhere.png")
-    with pytest.raises(CxrError, match=r"No image of .* is in test_list\.txt"):
+    with pytest.raises(CxrError, match=r"No image of .* is in its official test list"):
         evaluate(copy, bare, split="test")
 
 
