@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cxr_keras.data.readers.layout import MAYBE, NO, UNSAID, YES
+from cxr_keras.data.readers.layout import MAYBE, NO, UNSAID, YES, LabelTable
 
 CHEXPERT_HEADER = [
     "Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", "No Finding", "Enlarged Cardiomediastinum",
@@ -63,3 +63,13 @@ def write_csv(path: Path, *lines: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def column(found: LabelTable, name: str) -> list[object]:
+    """A column of a label table's images."""
+    return list(found.images[name])
+
+
+def said(found: LabelTable) -> str:
+    """What a label table says of itself."""
+    return " ".join(found.notices)

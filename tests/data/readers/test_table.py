@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.data_folders import write_csv, write_films
+from helpers.data_folders import column, said, write_csv, write_films
 from helpers.refusals import refusal
 
 from cxr_keras.data.dataset import truth_of
@@ -22,14 +22,6 @@ YES, NO, MAYBE, UNSAID = 1, 0, -1, -2
 def table(tmp_path: Path):
     """Writes a table of the lines given."""
     return lambda *lines: write_csv(tmp_path / "labels.csv", *lines)
-
-
-def column(found, name):
-    return found.images[name].tolist()
-
-
-def said(found):
-    return " ".join(found.notices)
 
 
 def test_a_column_of_names_and_one_for_each_thing_known_of_a_patient(table, tmp_path):

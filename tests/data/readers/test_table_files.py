@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.data_folders import write_csv, write_films
+from helpers.data_folders import column, said, write_csv, write_films
 from helpers.refusals import refusal
 
 from cxr_keras.data.readers.table import read_table
@@ -15,14 +15,6 @@ from cxr_keras.data.readers.table import read_table
 def table(tmp_path: Path):
     """Writes a table of the lines given."""
     return lambda *lines: write_csv(tmp_path / "labels.csv", *lines)
-
-
-def column(found, name):
-    return found.images[name].tolist()
-
-
-def said(found):
-    return " ".join(found.notices)
 
 
 def test_a_file_is_found_without_suffix_and_anywhere_below(table, tmp_path):
