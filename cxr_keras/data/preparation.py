@@ -14,6 +14,7 @@ import pandas as pd
 from cxr_keras.data import phantom, pixel_store
 from cxr_keras.data.dataset import FINDING_LABELS, IMAGE, PATH, UNKNOWN_LABELS, Dataset, truth_of
 from cxr_keras.data.from_python import function_store
+from cxr_keras.data.given_split import GIVEN, given_split
 from cxr_keras.data.labels import LABELS, NIH, LabelSet
 from cxr_keras.data.options import (
     DEFAULT_SPLIT_METHOD,
@@ -26,7 +27,7 @@ from cxr_keras.data.options import (
 from cxr_keras.data.reading import Data, Reading
 from cxr_keras.data.selection import choose_images
 from cxr_keras.data.source import read_data
-from cxr_keras.data.splits import GIVEN, TRAIN, given_split, split_images
+from cxr_keras.data.splits import TRAIN, split_images
 from cxr_keras.framing import DEFAULT_FRAMING, FIT, SIZE, Fit, Framing
 from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.arrays import take_rows
@@ -233,12 +234,7 @@ def prepare_dataset(
     setting += f" {said}" if (said := reading.said()) else ""
     key = hashlib.sha256(setting.encode()).hexdigest()[:12]
     folder = Path(out) if out else cache_folder(FOLDER, key)
-    folder.mkdir(parents=True, exist_ok=True)
-    # so that the manifest can be read from anywhere
-    whole = [os.path.abspath(path) if path else "" for path in manifest[PATH]]
-    manifest = manifest.assign(**{PATH: whole})
-    with atomic_file(folder / MANIFEST) as temporary:
-        manifest.to_csv(temporary, index=False, errors="backslashreplace")
+    manifest = _written(manifest, folder)
     is_phantom = any(map(phantom.is_phantom_folder, dataset.roots))
     prepared = Prepared(
         root,
@@ -256,6 +252,16 @@ def prepare_dataset(
         dataset.in_python,
     )
     return prepared, bad + notices
+
+
+def _written(manifest: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """The manifest, written; its paths are whole, so that it can be read from anywhere."""
+    whole = [os.path.abspath(path) if path else "" for path in manifest[PATH]]
+    manifest = manifest.assign(**{PATH: whole})
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_file(folder / MANIFEST) as temporary:
+        manifest.to_csv(temporary, index=False, errors="backslashreplace")
+    return manifest
 
 
 def store_of(dataset: Dataset, rows: pd.DataFrame, framing: Framing) -> pixel_store.PixelStore:

@@ -8,6 +8,7 @@ from typing import Any
 
 from cxr_keras.data import phantom
 from cxr_keras.data.dataset import IMAGE, Dataset, count_images, truth_of
+from cxr_keras.data.given_split import GIVEN
 from cxr_keras.data.options import EVERY_IMAGE
 from cxr_keras.data.preparation import (
     Prepared,
@@ -20,7 +21,7 @@ from cxr_keras.data.preparation import (
 from cxr_keras.data.readers.harmonised import matching
 from cxr_keras.data.reading import Data, Reading
 from cxr_keras.data.source import read_data
-from cxr_keras.data.splits import GIVEN, TEST
+from cxr_keras.data.splits import TEST
 from cxr_keras.errors import DataError
 from cxr_keras.evaluation.options import OWN_SPLITS
 from cxr_keras.runs import run_folder
