@@ -138,6 +138,7 @@ def sizes(run, smaller, tmp_path_factory):
         yield averaged
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_sizes_scales_images_down_for_the_smaller(run, smaller, sizes, phantoms):
     assert load_model(sizes.folder).input_shape == (None, 256, 256, 1)
     assert model_file.read_card(sizes.folder).framing == Framing()
