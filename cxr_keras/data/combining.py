@@ -36,18 +36,8 @@ def choose_labels(dataset: Dataset, wanted: Sequence[str] | None) -> Dataset:
     """
     if wanted is None or tuple(wanted) in ((SHARED,), (UNION,)):
         return dataset
-    own = dataset.labels
-    found = {name: own.canonical(name) or _meant(name, own) for name in wanted}
-    unknown = [name for name, label in found.items() if label is None]
-    if unknown:
-        raise DataError(
-            f"{dataset.root} has no label {', '.join(map(repr, unknown))}. "
-            f"It has: {', '.join(own.names)}."
-        )
-    names = tuple(label for label in found.values() if label is not None)
-    normal = own.normal if own.normal in names else None
-    labels = LabelSet(names, normal, {k: v for k, v in own.aliases.items() if v in names})
-    return relabelled(dataset, labels, {name: name for name in names})
+    labels = _chosen(dataset.labels, wanted, f"{dataset.root} has no label", "It has")
+    return relabelled(dataset, labels, {name: name for name in labels.names})
 
 
 def combine(datasets: Sequence[Dataset], wanted: Sequence[str] | None) -> Dataset:
@@ -132,20 +122,20 @@ def _labels_of(datasets: Sequence[Dataset], wanted: Sequence[str] | None) -> Lab
     labels = LabelSet(tuple(names), normal)
     if wanted is None or tuple(wanted) in ((SHARED,), (UNION,)):
         return labels
-    chosen = [labels.canonical(name) or _meant(name, labels) for name in wanted]
-    unknown = [name for name, label in zip(wanted, chosen, strict=True) if label is None]
+    return _chosen(labels, wanted, "None of the data sets has the label", "They have")
+
+
+def _chosen(labels: LabelSet, wanted: Sequence[str], lacks: str, has: str) -> LabelSet:
+    """Some of `labels`, by their own names or another data set's; a refusal begins with `lacks`."""
+    found = {n: labels.canonical(n) or matching(labels.names, [n]).get(n) for n in wanted}
+    unknown = [name for name, label in found.items() if label is None]
     if unknown:
         raise DataError(
-            f"None of the data sets has the label {', '.join(map(repr, unknown))}. "
-            f"They have: {', '.join(names)}."
+            f"{lacks} {', '.join(map(repr, unknown))}. {has}: {', '.join(labels.names)}."
         )
-    kept = tuple(label for label in chosen if label is not None)
-    return LabelSet(kept, normal if normal in kept else None)
-
-
-def _meant(name: str, labels: LabelSet) -> str | None:
-    """The label that another data set calls `name`."""
-    return matching(labels.names, [name]).get(name)
+    names = tuple(label for label in found.values() if label is not None)
+    normal = labels.normal if labels.normal in names else None
+    return LabelSet(names, normal, {k: v for k, v in labels.aliases.items() if v in names})
 
 
 def _names(datasets: Sequence[Dataset]) -> list[str]:

@@ -16,6 +16,7 @@ from cxr_keras.data.images import frame_array
 from cxr_keras.data.labels import LabelSet, normal_of
 from cxr_keras.data.pixel_store import PixelStore, pixel_digest
 from cxr_keras.data.readers.layout import MAYBE, NO, UNSAID, YES, LabelTable, ReadOptions, assemble
+from cxr_keras.data.splits import SPLITS
 from cxr_keras.errors import DataError, ImageError
 from cxr_keras.framing import Framing
 from cxr_keras.utils.arguments import PathLike
@@ -24,7 +25,6 @@ from cxr_keras.utils.threads import threaded_map
 
 Pixels: TypeAlias = Callable[[str], np.ndarray]
 _ABOUT = {"view": VIEW, "age": AGE, "sex": GENDER}
-_SPLITS = ("train", "val", "test")
 
 
 def dataset_from_table(
@@ -98,13 +98,13 @@ def _framed(read: Pixels, name: str, framing: Framing) -> tuple[np.ndarray, str]
 
 def _lists(split: pd.Series, names: pd.Series) -> dict[str, frozenset[str]]:
     """The images of each split."""
-    bad = ~split.isin((*_SPLITS, "")) & split.notna()
+    bad = ~split.isin((*SPLITS, "")) & split.notna()
     if bad.any():
         raise DataError(
             f"The column 'split' holds {split[bad].iloc[0]!r}. A split is one of "
-            f"{', '.join(_SPLITS)}, or missing. Rename the column if it says something else."
+            f"{', '.join(SPLITS)}, or missing. Rename the column if it says something else."
         )
-    return {name: frozenset(names[split == name]) for name in _SPLITS}
+    return {name: frozenset(names[split == name]) for name in SPLITS}
 
 
 def _truth(table: pd.DataFrame, labels: LabelSet) -> np.ndarray:

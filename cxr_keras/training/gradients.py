@@ -65,8 +65,8 @@ class _Average:
         """The averages, in the order of the parameters; waits for those under way."""
         import torch
 
-        for number in range(len(self._buckets)):  # in one order, whichever became ready
-            self._launch_up_to(number, grads)
+        for bucket in self._buckets[len(self._running) :]:  # whose hooks have not all run
+            self._launch([grads[i] for i in bucket])
         averaged = list(grads)
         for bucket, (work, flat) in zip(self._buckets, self._running, strict=True):
             work.wait()
@@ -94,10 +94,6 @@ class _Average:
                 self._launch([self._parameters[j].grad for j in self._buckets[len(self._running)]])
 
         return ready
-
-    def _launch_up_to(self, number: int, grads: list[Any]) -> None:
-        if len(self._running) <= number:
-            self._launch([grads[i] for i in self._buckets[number]])
 
     def _launch(self, grads: list[Any]) -> None:
         import torch

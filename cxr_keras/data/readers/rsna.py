@@ -31,7 +31,7 @@ import pandas as pd
 from cxr_keras.data.dataset import IMAGE, PATH, PATIENT
 from cxr_keras.data.images import SUFFIXES
 from cxr_keras.data.labels import NO_FINDING, LabelSet
-from cxr_keras.data.readers.csv_files import read_csv, require
+from cxr_keras.data.readers.csv_files import find_table, read_csv, require
 from cxr_keras.data.readers.layout import NO, UNSAID, YES, LabelTable
 from cxr_keras.data.readers.registry import register_dataset
 from cxr_keras.errors import DataError
@@ -48,10 +48,10 @@ SHARES_PATIENTS_WITH = ("nih", "chestmnist")
 _ID, _TARGET, _CLASS = "patientId", "Target", "class"
 
 
-@register_dataset(lambda root: _find(root, LABELS_NAME) is not None)
+@register_dataset(lambda root: find_table(root, LABELS_NAME) is not None)
 def rsna(root: Path) -> LabelTable:
     """RSNA Pneumonia Detection Challenge: stage_2_train_labels.csv, stage_2_train_images/."""
-    source = _find(root, LABELS_NAME)
+    source = find_table(root, LABELS_NAME)
     if source is None:
         raise DataError(
             f"{root} holds no {LABELS_NAME}. Put the challenge's tables and images there, from "
@@ -107,7 +107,7 @@ def _one_a_film(source: Path, column: str, allowed: tuple[str, ...]) -> pd.Serie
 
 def _classes_of(root: Path, targets: pd.Series, notices: list[str]) -> pd.Series | None:
     """The class of each film, "" where it is not said; None without the table."""
-    source = _find(root, CLASSES_NAME)
+    source = find_table(root, CLASSES_NAME)
     if source is None:
         notices.append(f"There is no {CLASSES_NAME}, so no label says that a film is normal.")
         return None
@@ -128,7 +128,7 @@ def _normal(classes: pd.Series, pneumonia: np.ndarray) -> np.ndarray:
 
 def _patients_of(root: Path, films: pd.Index, notices: list[str]) -> list[str]:
     """Whose each film is, by NIH's number where the mappings are there, else nobody's."""
-    source = _find(root, MAPPINGS_NAME)
+    source = find_table(root, MAPPINGS_NAME)
     if source is None:
         notices.append(
             f"RSNA names films, not patients, so a patient may be in two splits; {MAPPINGS_NAME} "
@@ -162,8 +162,3 @@ def _files(root: Path) -> dict[str, str]:
                 if suffix.lower() in SUFFIXES:
                     found.setdefault(stem, f"{folder}/{name}")
     return found
-
-
-def _find(root: Path, name: str) -> Path | None:
-    """A file of the folder, plain before .gz."""
-    return next((root / n for n in (name, f"{name}.gz") if (root / n).is_file()), None)
