@@ -140,7 +140,7 @@ def place_of(environment: Mapping[str, str]) -> Place:
         RunError: a number among it is none.
     """
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    if "WORLD_SIZE" not in environment and int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+    if "WORLD_SIZE" not in environment and environment.get("SLURM_STEP_NUM_TASKS", "1") != "1":
         names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
     try:
         rank, size, local = (int(environment.get(n, d)) for n, d in zip(names, "010", strict=True))

@@ -41,6 +41,8 @@ def test_which_of_how_many_processes_this_is(environment, place):
 def test_an_environment_that_makes_no_sense():
     text = refusal(place_of, {"RANK": "first", "WORLD_SIZE": "2"})
     assert "does not say which process this is: RANK=first, WORLD_SIZE=2" in text
+    text = refusal(place_of, {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "some"})
+    assert "SLURM_PROCID=1, SLURM_STEP_NUM_TASKS=some" in text
 
 
 def made_split(images, unknown=0.0):
