@@ -209,6 +209,24 @@ def resamples_option(command: Command) -> Command:
     )(command)
 
 
+def device_option(command: Command) -> Command:
+    """Where a command computes; it takes effect before the command runs."""
+
+    def use(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+        from cxr_keras.utils.device import use_device
+
+        if value is not None:
+            use_device(value)
+
+    return click.option(
+        "--device",
+        metavar="cpu|cuda|cuda:N|mps",
+        callback=use,
+        expose_value=False,
+        help="Where to compute; cuda:1 is the second GPU  [default: a GPU where there is one]",
+    )(command)
+
+
 def tta_option(command: Command) -> Command:
     """The --tta option that evaluate and predict share."""
     return click.option(

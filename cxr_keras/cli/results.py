@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from cxr_keras.cli.options import (
     FOLDER,
+    device_option,
     output_dir_option,
     resamples_option,
     threshold_value,
@@ -56,6 +57,7 @@ CSV = click.Path(exists=True, dir_okay=False, path_type=Path)
 @resamples_option
 @click.option("--force", is_flag=True, help="Measure images that the network was trained on, too.")
 @click.option("--out", type=FOLDER, help="Folder for the tables  [default: beside the model]")
+@device_option
 def evaluate(
     run: Path | None,
     predictions: Path | None,
@@ -136,6 +138,7 @@ def evaluate(
     "same there, and those without it, too; only how often it occurs differs.",
 )
 @resamples_option
+@device_option
 def calibrate(run: Path, **options: Any) -> None:
     """Choose thresholds and scaling for RUN anew, on its validation split.
 
@@ -201,6 +204,7 @@ def compare(run_a: Path, run_b: Path, resamples: int, csv_file: Path | None) -> 
 )
 @output_dir_option
 @resamples_option
+@device_option
 def ensemble(runs: tuple[Path, ...], **options: Any) -> None:
     """Average RUNS, trained on the same split, into one network in a run folder of its own.
 
@@ -234,6 +238,7 @@ def ensemble(runs: tuple[Path, ...], **options: Any) -> None:
     help="Predict the Kth of N parts of the images, for job arrays; `merge` puts their CSVs "
     "together.",
 )
+@device_option
 def predict(run: Path, paths: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Predict images, and all images in folders, with RUN (a run folder or .keras file).
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from cxr_keras.cli.options import (
+    device_option,
     output_dir_option,
     sampling_options,
 )
@@ -100,6 +101,7 @@ def models() -> None:
     "--overwrite", is_flag=True, help="Replace a run of the same name, when this one is done."
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@device_option
 def train(model: str, data: tuple[Path, ...], **settings: Any) -> None:
     """Train MODEL, keep its best epoch, evaluate it on the test split.
 
@@ -156,6 +158,7 @@ def train(model: str, data: tuple[Path, ...], **settings: Any) -> None:
 @output_dir_option
 @click.option("--overwrite", is_flag=True, help="Replace a search of the same name.")
 @click.option("--resume", is_flag=True, help="Go on with a search of the same name and settings.")
+@device_option
 def tune(model: str, data: tuple[Path, ...], **settings: Any) -> None:
     """Search the numbers of MODEL's recipe on the validation split.
 

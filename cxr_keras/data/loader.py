@@ -52,8 +52,8 @@ class RadiographLoader(keras.utils.PyDataset):
         self.augmenter = augmenter if augmenter and augmenter.changes else None
         self.smoothing, self.share = smoothing, share
         self._chances = _chances(split.truth) if sampler == "balanced" else None
-        self._on_gpu = _trains_on_gpu()
-        if self.augmenter and not self._on_gpu:
+        self._gpu = _gpu()
+        if self.augmenter and self._gpu is None:
             self.workers = 0  # a thread that augments would fight with training for the cores
         self.start_epoch(0)
 
@@ -114,7 +114,7 @@ class RadiographLoader(keras.utils.PyDataset):
 
     def _move(self, array: np.ndarray) -> Any:
         """To where the network is."""
-        return _to_gpu(array) if self._on_gpu else array
+        return array if self._gpu is None else _copied(array, self._gpu)
 
 
 def _chances(truth: np.ndarray) -> np.ndarray:
@@ -126,15 +126,19 @@ def _chances(truth: np.ndarray) -> np.ndarray:
     return np.asarray(weight / weight.sum())
 
 
-def _trains_on_gpu() -> bool:
-    """Whether Keras puts tensors on a CUDA device of torch's."""
+def _gpu() -> Any | None:
+    """The CUDA device of torch's that Keras puts tensors on; None where it uses another.
+
+    Asked once: which one is current is another matter in each thread.
+    """
     if keras.backend.backend() != "torch":
-        return False
-    return bool(keras.ops.convert_to_tensor(0).device.type == "cuda")
+        return None
+    device = keras.ops.convert_to_tensor(0).device
+    return device if device.type == "cuda" else None
 
 
-def _to_gpu(array: np.ndarray) -> Any:
+def _copied(array: np.ndarray, gpu: Any) -> Any:
     """The array on the GPU, copied from pinned memory so that nothing waits for the copy."""
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(array)).pin_memory().to("cuda", non_blocking=True)
+    return torch.from_numpy(np.ascontiguousarray(array)).pin_memory().to(gpu, non_blocking=True)
