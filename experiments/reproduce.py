@@ -35,6 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def make_report(options: argparse.Namespace) -> dict[str, str]:
     """Run what is asked for and write the report; run → why, for those that failed."""
+    if options.device:
+        from cxr_keras.models.device import use_device
+
+        use_device(options.device)
     runs = QUICK_RUNS if options.quick else RUNS
     named = {plan.table for plan in choose(options.only)}
     plans = tuple(_settled(plan, options, plan.table in named) for plan in PLANS)
@@ -43,7 +47,7 @@ def make_report(options: argparse.Namespace) -> dict[str, str]:
         data = count_images(options.data, options.out / runs, quick=options.quick)
         wanted = [plan for plan in plans if plan.table in named]
         keep = not (options.quick or options.drop_models)
-        failed = run_grid(wanted, data, options.out / runs, keep_models=keep)
+        failed = run_grid(wanted, data, options.out / runs, keep_models=keep, ray=options.ray)
     write_report(read_report(options.out, runs, plans))
     print(options.out / PAGE)
     return failed
@@ -111,6 +115,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--weights", type=Path, metavar="DIR", help="torchvision's .pth files; default: fetched")
     add("--per-class", type=int, help="images chosen a label (300; 20 or 4 with --quick)")
     add("--drop-models", action="store_true", help="delete each model.keras (3 GB in all)")
+    add("--device", metavar="cpu|cuda|mps", help="where to compute; default: a GPU if there is one")
+    add(
+        "--ray",
+        metavar="ADDRESS",
+        nargs="?",
+        const="",
+        help="train on the Ray cluster at ADDRESS, many runs at once, or on one of this machine",
+    )
     add("--tables-only", action="store_true", help="from the run folders; no training, no images")
     return parser
 

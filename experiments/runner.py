@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,6 +56,8 @@ class Job(Protocol):
 
 
 Trainer = Callable[[Job, Path, Path], None]
+# A run; why it failed, or ""; the seconds that it took, None where it was done before or failed
+Made = tuple[Job, str, float | None]
 
 
 def run_grid(
@@ -64,6 +67,7 @@ def run_grid(
     *,
     keep_models: bool = True,
     trainer: Trainer | None = None,
+    ray: str | None = None,
 ) -> dict[str, str]:
     """Run what is not done, resume what was interrupted, go on past what fails.
 
@@ -73,33 +77,48 @@ def run_grid(
         folder: where the run folders lie.
         keep_models: leave each model.keras (up to 560 MB) in its run folder.
         trainer: makes one run; by default `train_apart`.
+        ray: run them on the Ray cluster at this address, as many at once as it has room for; see
+            `cxr_keras.inference.on_ray.cluster`.
 
     Returns:
         Run → a sentence, for those that failed; also written to failed.json in `folder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if ray is None:
+        made = _one_by_one(plans, data, folder, trainer or train_apart)
+    else:
+        from grid_on_ray import run_on_ray
+
+        made = run_on_ray(plans, data, folder, ray)
     failed = read_json(folder / FAILED)
-    here = {plan.name for plan in plans}
     clock = _Clock(plans)
+    for number, (plan, why, seconds) in enumerate(made, 1):
+        failed.pop(plan.name, None)
+        if why:
+            failed[plan.name] = why
+            notice(f"{plan.name} failed: {why}")
+        elif not keep_models:
+            (folder / plan.name / MODEL).unlink(missing_ok=True)
+        clock.passed(plan, seconds)
+        write_json(folder / FAILED, failed)
+        notice(clock.bar(number))
+    here = {plan.name for plan in plans}
+    return {name: why for name, why in failed.items() if name in here}
+
+
+def _one_by_one(plans: Sequence[Job], data: Path, folder: Path, trainer: Trainer) -> Iterator[Made]:
     for number, plan in enumerate(plans, 1):
-        notice(f"{clock.bar(number - 1)}\n[{number}/{len(plans)}] {plan.title}")
-        begun, seconds = time.monotonic(), None
+        notice(f"[{number}/{len(plans)}] {plan.title}")
+        begun, seconds, why = time.monotonic(), None, ""
         try:
             if is_done(plan, data, folder):
                 notice(f"{plan.name} is done: skipped.")
             else:
-                (trainer or train_apart)(plan, data, folder)
+                trainer(plan, data, folder)
                 seconds = time.monotonic() - begun
-            if not keep_models:
-                (folder / plan.name / MODEL).unlink(missing_ok=True)
-            failed.pop(plan.name, None)
         except Exception as error:  # whatever it was, the other runs go on
-            failed[plan.name] = str(error) or type(error).__name__
-            notice(f"{plan.name} failed: {failed[plan.name]}")
-        clock.passed(plan, seconds)
-        write_json(folder / FAILED, failed)
-    notice(clock.bar(len(plans)))
-    return {name: why for name, why in failed.items() if name in here}
+            why = str(error) or type(error).__name__
+        yield plan, why, seconds
 
 
 def exit_code(work: Callable[[], dict[str, str]]) -> int:
@@ -182,22 +201,26 @@ def train_apart(plan: Job, data: Path, folder: Path) -> None:
         raise CxrError(error)
 
 
-def _train(answer: Any, plan: Job, data: str, folder: str) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    print_notices()
+def train_here(plan: Job, data: str, folder: str) -> str:
+    """Train one plan in this process, resuming what is there; why it failed, or ""."""
     keep_freed_memory()
     from cxr_keras import train
 
     try:
         train(plan.model, data, resume=True, name=plan.name, folder=folder, **plan.settings)
-        answer.send("")
     except CxrError as error:
-        answer.send(str(error))
-    except KeyboardInterrupt:
-        pass  # the grid was told, too
+        return str(error)
     except Exception as error:
         traceback.print_exc()
-        answer.send(f"{type(error).__name__}: {str(error).strip() or 'no message'}")
+        return f"{type(error).__name__}: {str(error).strip() or 'no message'}"
+    return ""
+
+
+def _train(answer: Any, plan: Job, data: str, folder: str) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    print_notices()
+    with suppress(KeyboardInterrupt):  # the grid was told, too
+        answer.send(train_here(plan, data, folder))
 
 
 def _end_with_parent() -> None:

@@ -18,6 +18,8 @@ from helpers.shared import assert_untouched, shared
 from PIL import Image
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
+if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core, so a thread a process
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SAMPLE = SHARED / "nih-sample"
 TABLE_HEADER = (

@@ -198,6 +198,18 @@ def output_dir_option(command: Command) -> Command:
     )(command)
 
 
+def ray_option(command: Command) -> Command:
+    """Where the work is done by a Ray cluster."""
+    return click.option(
+        "--ray",
+        is_flag=False,
+        flag_value="",
+        metavar="[ADDRESS]",
+        help="Share the work over a Ray cluster: the one at ADDRESS (auto, HOST:PORT, "
+        "ray://HOST:PORT), or one of this machine alone; needs the extra ray.",
+    )(command)
+
+
 def resamples_option(command: Command) -> Command:
     """How many resamples the bootstrap draws."""
     return click.option(
@@ -213,7 +225,7 @@ def device_option(command: Command) -> Command:
     """Where a command computes; it takes effect before the command runs."""
 
     def use(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
-        from cxr_keras.utils.device import use_device
+        from cxr_keras.models.device import use_device
 
         if value is not None:
             use_device(value)

@@ -14,6 +14,7 @@ from cxr_keras.cli.options import (
     FOLDER,
     device_option,
     output_dir_option,
+    ray_option,
     resamples_option,
     threshold_value,
     tta_option,
@@ -238,6 +239,7 @@ def ensemble(runs: tuple[Path, ...], **options: Any) -> None:
     help="Predict the Kth of N parts of the images, for job arrays; `merge` puts their CSVs "
     "together.",
 )
+@ray_option
 @device_option
 def predict(run: Path, paths: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Predict images, and all images in folders, with RUN (a run folder or .keras file).
@@ -245,8 +247,9 @@ def predict(run: Path, paths: tuple[Path, ...], as_json: bool, **options: Any) -
     A file that cannot be read is a row with its error, and the exit code is then 1.
 
     \b
-    Example:
+    Examples:
       cxr-keras predict saved_models/alexnet_custom-ep30-lr0.0005 my_xrays/ --csv findings.csv
+      cxr-keras predict saved_models/alexnet_custom-ep30-lr0.0005 my_xrays/ --csv f.csv --ray
     """
     from cxr_keras.cli.tables import text_table
     from cxr_keras.inference import prediction

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from cxr_keras.data.images import find_image_files, read_image
-from cxr_keras.errors import DataError, ImageError
+from cxr_keras.errors import CxrError, DataError, ImageError
 from cxr_keras.framing import Framing
 from cxr_keras.inference.options import NO_TTA, Tta
 from cxr_keras.inference.shards import PLACE, TOTAL, share_of
@@ -58,6 +58,7 @@ def predict(
     resolve_no_finding: bool = False,
     tta: Tta = NO_TTA,
     shard: str | None = None,
+    ray: str | None = None,
 ) -> list[Prediction]:
     """Predict files, and all images in folders, with a trained network.
 
@@ -73,6 +74,8 @@ def predict(
             mirror image. Heat maps are of the image itself.
         shard: predict only this part of the images, such as "3/16"; its CSV says which, and
             `shards.merge_parts` puts the parts together.
+        ray: predict on the workers of the Ray cluster at this address (see `on_ray.cluster`; ""
+            for one of this machine alone); needs the extra ray, and draws no heat maps.
 
     Returns:
         One row per image, in the order of `paths`; files of a folder by name. A file that cannot
@@ -81,9 +84,11 @@ def predict(
     Raises:
         ModelError: the model cannot be used.
         DataError: a path does not exist, there is no image in all of them, or no such shard.
-        CxrError: a file cannot be written, or there is no such `tta`.
+        CxrError: a file cannot be written, there is no such `tta`, or Ray cannot do it.
     """
     tta = check_tta(tta)
+    if ray is not None and heatmaps is not None:
+        raise CxrError("Heat maps are drawn on one machine: leave --heatmaps or --ray out.")
     file = model_file.find_model(run)
     card = model_file.read_card(file)
     files = find_files(paths)
@@ -92,7 +97,6 @@ def predict(
         total = len(files)
         before, share = share_of(files, shard)
         files, part = list(share), (before, total)
-    model = model_file.load_model(file)
     if card.data.get("phantoms"):
         notice(
             "This network was trained on phantoms (synthetic drawings): "
@@ -100,14 +104,21 @@ def predict(
         )
     if sentence := card.prevalence_notice:
         notice(sentence)
-    rows = []
-    draw = None if heatmaps is None else _overlays(model, card, files, Path(heatmaps))
+    rows, draw = [], None
+    if ray is not None:
+        from cxr_keras.inference.on_ray import predict_on_ray
+
+        results = predict_on_ray(file, files, card=card, tta=tta, address=ray)
+    else:
+        model = model_file.load_model(file)
+        results = predict_files(model, files, card=card, tta=tta)
+        draw = None if heatmaps is None else _overlays(model, card, files, Path(heatmaps))
     target = nullcontext(lambda row: None) if csv_file is None else _csv_rows(csv_file, card, part)
     with (
         target as write,
         progress_bar("Reading radiographs", len(files)) as bar,
     ):
-        for row in predict_files(model, files, card=card, tta=tta):
+        for row in results:
             if resolve_no_finding and len(row.findings) > 1:  # a finding stands beside it
                 stand = tuple(name for name in row.findings if name != card.normal)
                 row = dataclasses.replace(row, findings=stand)
@@ -156,7 +167,7 @@ def predict_files(
             if isinstance(image, ImageError):
                 yield Prediction(path, error=str(image))
             else:
-                yield _row(path, image, next(results), card)
+                yield row_of(path, next(results), card, image)
 
 
 def _decode(path: Path, framing: Framing) -> tuple[Path, np.ndarray | ImageError]:
@@ -226,7 +237,10 @@ def _keep(temporary: Path, partial: Path, rows: int) -> None:
         notice(f"{rows:,} rows are kept in {partial}.")
 
 
-def _row(path: Path, image: np.ndarray, values: np.ndarray, card: Card) -> Prediction:
+def row_of(
+    path: Path, values: np.ndarray, card: Card, pixels: np.ndarray | None = None
+) -> Prediction:
+    """The row of a file, from its probabilities (n_labels,) in the card's order."""
     probabilities = {name: float(value) for name, value in zip(card.labels, values, strict=True)}
     positive = [
         name
@@ -234,7 +248,7 @@ def _row(path: Path, image: np.ndarray, values: np.ndarray, card: Card) -> Predi
         if probabilities[name] >= threshold
     ]
     positive.sort(key=lambda name: -probabilities[name])
-    return Prediction(path, probabilities, tuple(positive), pixels=image)
+    return Prediction(path, probabilities, tuple(positive), pixels=pixels)
 
 
 def _overlays(

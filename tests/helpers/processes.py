@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import resource
 import shutil
@@ -9,6 +10,9 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+
+import pytest
 
 SETPRIV = shutil.which("setpriv")
 
@@ -88,3 +92,23 @@ def killed_when(command, happens, environment):
     wait_until(happens, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
+
+
+def skip_without_ray():
+    """Skip the test where the extra ray is not installed, and do not import Ray yet."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("the extra ray is not installed")
+
+
+def kill_ray_workers(doing):
+    """kill -9 the processes of Ray that are at work on what has this name; how many there were."""
+    killed = 0
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            name = file.read_bytes().decode(errors="replace")
+        except OSError:  # it has just ended
+            continue
+        if name.startswith("ray::") and doing in name:
+            os.kill(int(file.parent.name), signal.SIGKILL)
+            killed += 1
+    return killed

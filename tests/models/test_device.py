@@ -8,7 +8,7 @@ import torch
 from helpers.processes import assert_one_sentence, cxr
 from helpers.refusals import refusal
 
-from cxr_keras.utils.device import use_device
+from cxr_keras.models.device import use_device
 
 
 @pytest.fixture(autouse=True)
