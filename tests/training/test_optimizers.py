@@ -46,7 +46,7 @@ def assert_close(found, expected):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options) or "plain")
 def test_many_steps_equal_keras_own_adam(options):
     options = {"learning_rate": 0.01} | options
     fused, plain = adam(**options), keras.optimizers.Adam(**options)
