@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from cxr_keras.data import dicom
 from cxr_keras.data.array_images import read_row, row_of
+from cxr_keras.data.png_depth import deep_png, white_value
 from cxr_keras.errors import ImageError
 from cxr_keras.framing import DEFAULT_FRAMING, Framing
 
 VERSION = 1  # of decoding: raise it when a pixel may come out otherwise
-SUFFIXES = (".png", ".jpg", ".jpeg")
+SUFFIXES = (".png", ".jpg", ".jpeg", *dicom.SUFFIXES)
 MAX_PIXELS = 80_000_000  # four times the largest digital detectors; more is a mistake or a bomb
 
 _TOO_LARGE = f"more than {MAX_PIXELS // 10**6} megapixels; scale it down first"
@@ -20,33 +23,63 @@ _FORMATS = ("PNG", "JPEG")
 _ORIENTATION = 0x0112  # EXIF
 
 
-def read_image(path: str | Path, framing: Framing = DEFAULT_FRAMING) -> np.ndarray:
-    """Read a PNG or JPEG as a grey radiograph: uint8, 0 black … 255 white.
+@dataclass(frozen=True)
+class Radiograph:
+    """An image file, read.
+
+    Attributes:
+        pixels: uint8 (framing.stored, framing.stored), 0 black … 255 white.
+        header: what a DICOM file says of the patient and the image, see `dicom.IDENTIFIERS`.
+        warnings: what may be wrong with it, in words that name no patient.
+    """
+
+    pixels: np.ndarray
+    header: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+def read_image(
+    path: str | Path, framing: Framing = DEFAULT_FRAMING, *, bits: int | None = None
+) -> np.ndarray:
+    """The pixels of `read_radiograph`."""
+    return read_radiograph(path, framing, bits=bits).pixels
+
+
+def read_radiograph(
+    path: str | Path, framing: Framing = DEFAULT_FRAMING, *, bits: int | None = None
+) -> Radiograph:
+    """Read a PNG, JPEG or DICOM file as a grey radiograph: uint8, 0 black … 255 white.
 
     EXIF orientation is applied, transparency is laid over black, colours become ITU-R 601 luma,
-    and 16-bit values are scaled from the depth that holds them (8, 12 or 16 bits). Pillow's
-    antialiased bilinear filter scales the image.
+    16-bit values are scaled from the depth that they have (see `png_depth`), and DICOM is read as a
+    viewer shows it first (see `dicom`). Pillow's antialiased bilinear filter scales the image.
 
     Args:
         path: the file, or a row of an array in an archive, see `array_images`.
         framing: the size, and how much of the image is kept. By default the shorter side becomes
             256 pixels and the centre is kept, as torchvision's `Resize(256)` does.
-
-    Returns:
-        Shape (framing.stored, framing.stored), by default (256, 256).
+        bits: depth of the data set's 16-bit PNGs, see `png_depth.common_depth`.
 
     Raises:
-        ImageError: the file is missing, unreadable, no PNG or JPEG, cut short, animated or of
-            more than 80 megapixels. The message names the file.
+        ImageError: the file is missing, unreadable, none of the three, cut short, animated or of
+            more than 80 megapixels, or DICOM that is no radiograph. The message names the file.
         DataError: it is a row of an archive that cannot be read or unpacked.
     """
     row = row_of(path)
     if row is not None:
-        return _framed(read_row(row), path, framing)
+        return Radiograph(_framed(read_row(row), path, framing))
+    if dicom.is_dicom(path):
+        found = dicom.read_dicom(path)
+        pixels = frame_array(found.pixels, str(path), framing)
+        return Radiograph(pixels, found.header, found.warnings)
     try:
         with Image.open(path, formats=_FORMATS) as image:
+            _check(image, path, framing)
+            if image.mode.startswith("I") or image.mode == "F":
+                grey, depth = _from_deep(image, path, bits)
+                return Radiograph(_square(grey, framing), warnings=(depth,))
             # inside: a grey image is not decoded before it is scaled
-            return _framed(image, path, framing)
+            return Radiograph(_square(_to_grey(image), framing))
     except ImageError:
         raise
     # Pillow's own limit, which it checks first: above 89 megapixels it warns (an error under
@@ -56,19 +89,27 @@ def read_image(path: str | Path, framing: Framing = DEFAULT_FRAMING) -> np.ndarr
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file.") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path}: not a PNG or JPEG image ({_looks_like(path)}).") from error
+        raise ImageError(
+            f"{path}: not a PNG, JPEG or DICOM image ({_looks_like(path)})."
+        ) from error
     except Exception as error:  # whatever a broken file leads Pillow's decoders to
         why = str(error) or type(error).__name__
         raise ImageError(f"{path}: the image cannot be decoded ({why}).") from error
 
 
 def find_image_files(folder: Path) -> list[Path]:
-    """Every PNG and JPEG below `folder`, hidden files left out, in natural reading order."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    """Every PNG, JPEG and DICOM file below `folder`, in natural reading order.
+
+    PNG and JPEG by their suffix, DICOM by its content as well; hidden files are left out, and the
+    DICOMDIR of a folder, which holds no image.
+    """
     return sorted(
         path
-        for path in found
-        if path.is_file() and not any(p.startswith(".") for p in path.relative_to(folder).parts)
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.name.upper() != dicom.DIRECTORY
+        and (path.suffix.lower() in SUFFIXES or dicom.is_dicom(path))
     )
 
 
@@ -88,8 +129,12 @@ def frame_array(pixels: np.ndarray, name: str, framing: Framing = DEFAULT_FRAMIN
 
 def _framed(image: Image.Image, path: str | Path, framing: Framing) -> np.ndarray:
     _check(image, path, framing)
+    return _square(_to_grey(image), framing)
+
+
+def _square(grey: Image.Image, framing: Framing) -> np.ndarray:
     square = _centre_square if framing.fit == "crop" else _padded_square
-    return square(_to_grey(image), framing.stored)
+    return square(grey, framing.stored)
 
 
 def _check(image: Image.Image, path: str | Path, framing: Framing) -> None:
@@ -104,11 +149,7 @@ def _check(image: Image.Image, path: str | Path, framing: Framing) -> None:
 
 
 def _to_grey(image: Image.Image) -> Image.Image:
-    upright = image
-    if image.getexif().get(_ORIENTATION, 1) != 1:
-        upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I") or upright.mode == "F":
-        return _from_deep(np.asarray(upright))
+    upright = _upright(image)
     if upright.mode in ("LA", "RGBA", "PA") or "transparency" in upright.info:
         coloured = upright.convert("RGBA")
         if coloured.getchannel("A").getextrema() == (255, 255):
@@ -120,12 +161,18 @@ def _to_grey(image: Image.Image) -> Image.Image:
     return upright.convert("RGB").convert("L")
 
 
-def _from_deep(values: np.ndarray) -> Image.Image:
-    """Values of more than 8 bits → 8 bits, from the smallest usual depth that holds them."""
-    highest = int(values.max(initial=0))
-    white = next(white for white in (255, 4095, 65535, max(highest, 1)) if highest <= white)
+def _from_deep(image: Image.Image, path: str | Path, bits: int | None) -> tuple[Image.Image, str]:
+    """An image of more than 8 bits in 8, and of which depth it was taken to be."""
+    values = np.asarray(_upright(image))
+    white, known = white_value(deep_png(path), int(values.max(initial=0)), bits)
     scaled = np.clip(values, 0, white).astype("float32") * (255.0 / white)
-    return Image.fromarray((scaled + 0.5).astype("uint8"))
+    return Image.fromarray((scaled + 0.5).astype("uint8")), f"a 16-bit PNG, read as {known}"
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    if image.getexif().get(_ORIENTATION, 1) == 1:
+        return image
+    return ImageOps.exif_transpose(image)
 
 
 def _centre_square(grey: Image.Image, side: int) -> np.ndarray:
@@ -155,9 +202,7 @@ def _padded_square(grey: Image.Image, side: int) -> np.ndarray:
 
 def _looks_like(path: str | Path) -> str:
     with open(path, "rb") as file:
-        head = file.read(132)
+        head = file.read(1)
     if not head:
         return "the file is empty"
-    if head[128:132] == b"DICM":
-        return "it is DICOM; export it as PNG first"
     return "its content says otherwise, whatever its name"

@@ -10,6 +10,9 @@ import numpy as np
 
 from cxr_keras.data.augmentation import Augmenter
 from cxr_keras.data.preparation import PreparedSplit
+from cxr_keras.utils.threads import usable_cores
+
+_MOST_THREADS = 8
 
 
 class RadiographLoader(keras.utils.PyDataset):
@@ -53,8 +56,9 @@ class RadiographLoader(keras.utils.PyDataset):
         self.smoothing, self.share = smoothing, share
         self._chances = _chances(split.truth) if sampler == "balanced" else None
         self._gpu = _gpu()
-        if self.augmenter and self._gpu is None:
-            self.workers = 0  # a thread that augments would fight with training for the cores
+        if self.augmenter:  # on the processor: threads beside a GPU keep it fed, and without one
+            # a thread that augments would fight with training for the cores
+            self.workers = 0 if self._gpu is None else min(_MOST_THREADS, usable_cores())
         self.start_epoch(0)
 
     def __len__(self) -> int:

@@ -21,6 +21,7 @@ import os
 import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,11 +33,11 @@ import numpy as np
 import pandas as pd
 
 from cxr_keras.data.array_images import file_of
-from cxr_keras.data.images import VERSION, read_image
+from cxr_keras.data.images import VERSION, read_radiograph
 from cxr_keras.errors import CxrError, DataError, ImageError
 from cxr_keras.framing import DEFAULT_FRAMING, FITS, Fit, Framing
 from cxr_keras.utils.arguments import PathLike
-from cxr_keras.utils.console import progress_bar
+from cxr_keras.utils.console import notice, progress_bar
 from cxr_keras.utils.files import atomic_file, cache_folder, hold_lock, mark_used
 from cxr_keras.utils.threads import threaded_map
 
@@ -75,7 +76,11 @@ class PixelStore:
 
 
 def open_store(
-    paths: Sequence[PathLike], root: PathLike, framing: Framing = DEFAULT_FRAMING
+    paths: Sequence[PathLike],
+    root: PathLike,
+    framing: Framing = DEFAULT_FRAMING,
+    *,
+    bits: int | None = None,
 ) -> PixelStore:
     """The store of a data folder and framing, with `paths` in it: those that it lacks are decoded.
 
@@ -85,19 +90,21 @@ def open_store(
         paths: the images, in the order of the answer's `index`.
         root: the data folder, by whose path the store is found.
         framing: how large the images are stored, and how much of them.
+        bits: depth of the data set's 16-bit PNGs, see `png_depth.common_depth`; of another depth
+            there is another store.
 
     Raises:
         DataError: more than 5% of the files are bad, a file vanished, or the disk is full.
     """
     wanted = _states(paths)
-    folder = cache_folder(FOLDER) / _name(os.path.abspath(root), framing)
+    folder = cache_folder(FOLDER) / _name(os.path.abspath(root), framing, bits)
     try:
         index, pixels = _read(folder, framing.stored)
         found = _find(wanted, index)
         if found["row"].isna().any():
             waiting = "Another process is decoding images of the same folder; waiting for it."
             with hold_lock(folder, waiting=waiting):
-                index, pixels, found = _complete(folder, wanted, framing)
+                index, pixels, found = _complete(folder, wanted, framing, bits)
     except OSError as error:
         raise DataError(
             f"The pixel store {folder} cannot be written ({error.strerror or error}). "
@@ -121,10 +128,11 @@ def framing_of(folder: Path) -> Framing:
     return Framing(int(found[2]), cast(Fit, found[1])) if found else DEFAULT_FRAMING
 
 
-def _name(root: str, framing: Framing) -> str:
+def _name(root: str, framing: Framing, bits: int | None) -> str:
     """Of the store's folder: for people, then for the machine."""
     framed = "" if framing == DEFAULT_FRAMING else f".{framing.fit}{framing.size}"
-    about = f"pixels v{VERSION}.{LAYOUT} {framing.stored}{framed}\n"
+    depth = "" if bits is None else f" {bits} bits"
+    about = f"pixels v{VERSION}.{LAYOUT} {framing.stored}{framed}{depth}\n"
     key = hashlib.sha256(about.encode() + os.fsencode(root))
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", os.path.basename(root)).strip("-")[:40] or "images"
     return f"{readable}{framed}-{key.hexdigest()[:12]}"
@@ -190,7 +198,7 @@ def _map(folder: Path, count: int, side: int) -> np.ndarray:
 
 
 def _complete(
-    folder: Path, wanted: pd.DataFrame, framing: Framing
+    folder: Path, wanted: pd.DataFrame, framing: Framing, bits: int | None
 ) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
     """Decode what is missing, under the store's lock; the store, and `wanted` found in it."""
     index, _ = _read(folder, framing.stored)
@@ -199,7 +207,7 @@ def _complete(
     folder.mkdir(exist_ok=True)
     found = _find(wanted, index)
     try:
-        new = _append(folder, index, found, framing)
+        new = _append(folder, index, found, framing, bits)
     finally:
         if not (folder / INDEX).exists():
             shutil.rmtree(folder, ignore_errors=True)
@@ -208,12 +216,13 @@ def _complete(
 
 
 def _append(
-    folder: Path, index: pd.DataFrame, found: pd.DataFrame, framing: Framing
+    folder: Path, index: pd.DataFrame, found: pd.DataFrame, framing: Framing, bits: int | None
 ) -> pd.DataFrame:
     """Decode the missing images of `found` behind those of `index`; what the index says of them."""
     missing = found.loc[found["row"].isna(), _STATE].drop_duplicates("path")
     errors = [error for error in found["error"].dropna() if error]
     new: list[tuple[object, ...]] = []
+    doubts: Counter[str] = Counter()
     count = kept = _count(index)
     image_bytes = framing.stored**2
     begun, save_s = time.monotonic(), 0.0
@@ -223,8 +232,9 @@ def _append(
     ):
         file.truncate(kept * image_bytes)
         try:
-            decoded = threaded_map(partial(_decode, framing=framing), missing["path"])
-            for state, (pixels, digest, error) in zip(missing.values, decoded, strict=True):
+            decoded = threaded_map(partial(_decode, framing=framing, bits=bits), missing["path"])
+            for state, (pixels, digest, error, said) in zip(missing.values, decoded, strict=True):
+                doubts.update(said)
                 if error:
                     errors.append(error)
                     _stop_if_too_many_bad(errors, len(found))
@@ -243,6 +253,8 @@ def _append(
                 os.truncate(folder / PIXELS, kept * image_bytes)
             raise
         _save(folder, file, index, new)
+    for doubt, images in doubts.items():
+        notice(f"{images:,} of {len(missing):,} images: {doubt}.")
     return _table(new)
 
 
@@ -261,13 +273,15 @@ def _table(rows: list[tuple[object, ...]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=_COLUMNS).astype(_TYPES)
 
 
-def _decode(path: str, framing: Framing) -> tuple[bytes, str, str]:
-    """Pixels, their digest, and why there are none."""
+def _decode(
+    path: str, framing: Framing, bits: int | None
+) -> tuple[bytes, str, str, tuple[str, ...]]:
+    """Pixels, their digest, why there are none, and what may be wrong with them."""
     try:
-        image = read_image(path, framing)
+        found = read_radiograph(path, framing, bits=bits)
     except ImageError as error:
-        return b"", "", str(error)
-    return image.tobytes(), pixel_digest(image), ""
+        return b"", "", str(error), ()
+    return found.pixels.tobytes(), pixel_digest(found.pixels), "", found.warnings
 
 
 def _stop_if_too_many_bad(errors: Sequence[str], total: int) -> None:

@@ -24,6 +24,7 @@ from cxr_keras.data.options import (
     images_per_class,
     split_shares,
 )
+from cxr_keras.data.png_depth import common_depth
 from cxr_keras.data.reading import Data, Reading
 from cxr_keras.data.selection import choose_images
 from cxr_keras.data.source import read_data
@@ -269,7 +270,8 @@ def store_of(dataset: Dataset, rows: pd.DataFrame, framing: Framing) -> pixel_st
     if dataset.pixels is not None:
         return function_store(dataset.pixels, list(rows[IMAGE]), framing)
     place = os.pathsep.join(os.path.abspath(root) for root in dataset.roots)
-    return pixel_store.open_store(list(rows[PATH]), place, framing)
+    bits = common_depth([path for path in dataset.table[PATH] if path])
+    return pixel_store.open_store(list(rows[PATH]), place, framing, bits=bits)
 
 
 def with_pixels(

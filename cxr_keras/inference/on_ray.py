@@ -7,8 +7,10 @@ and the images at the same paths (a disk that all machines see); the model is se
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
+import pickle
 import re
 import socket
 import tempfile
@@ -23,9 +25,8 @@ import numpy as np
 from cxr_keras.errors import CxrError
 from cxr_keras.inference.forward import BATCH_SIZE
 from cxr_keras.inference.options import Tta
-from cxr_keras.inference.prediction import Prediction, predict_files, row_of
+from cxr_keras.inference.prediction import Prediction, predict_files
 from cxr_keras.runs import model_file
-from cxr_keras.runs.card import Card
 
 PART = 2 * BATCH_SIZE  # images that a worker is given at a time
 _TRIES_AGAIN = 5  # of a part whose worker died: an image that kills every worker must end, too
@@ -81,14 +82,13 @@ def cluster(address: str) -> Iterator[Any]:
 
 
 def predict_on_ray(
-    file: Path, files: Sequence[Path], *, card: Card, tta: Tta, address: str
+    file: Path, files: Sequence[Path], *, tta: Tta, address: str
 ) -> Iterator[Prediction]:
     """Predict `files` on a Ray cluster, an actor with the network on each GPU or processor core.
 
     Args:
         file: the `.keras` file.
         files: the images.
-        card: the card of the network.
         tta: test-time augmentation.
         address: of the cluster, see `cluster`.
 
@@ -101,20 +101,15 @@ def predict_on_ray(
     with cluster(address) as ray:
         answers = _answers(ray, file, files, tta)
         for path in files:
-            found = next(answers, None)
-            if found is None:
+            row = next(answers, None)
+            if row is None:
                 raise CxrError(f"Ray ended before {path} was predicted.")
-            values, error = found
-            if error:
-                yield Prediction(path, error=error.replace(str(path.absolute()), str(path)))
-            else:
-                yield row_of(path, values, card)
+            error = row.error.replace(str(row.path), str(path))
+            yield dataclasses.replace(row, path=path, error=error)
 
 
-def _answers(
-    ray: Any, file: Path, files: Sequence[Path], tta: Tta
-) -> Iterator[tuple[np.ndarray, str]]:
-    """(probabilities, error) of each file, in order."""
+def _answers(ray: Any, file: Path, files: Sequence[Path], tta: Tta) -> Iterator[Prediction]:
+    """The row of each file, in order, under its absolute path."""
     context = ray.data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = context.print_on_execution_start = False
@@ -135,8 +130,7 @@ def _answers(
         )
         try:
             for part in rows.iter_batches(batch_size=None):
-                for values, error in zip(part["values"], part["error"], strict=True):
-                    yield values, error.decode("utf-8", "surrogateescape")
+                yield from map(pickle.loads, part["row"])
         except ray.exceptions.RayError as error:
             raise CxrError(f"Ray could not predict all images: {_reason(error)}") from error
 
@@ -153,13 +147,8 @@ class _Worker:
 
     def __call__(self, part: dict[str, np.ndarray]) -> dict[str, Any]:
         files = [Path(os.fsdecode(path)) for path in part["path"]]
-        rows = list(predict_files(self.model, files, card=self.card, tta=self.tta))
-        unknown = dict.fromkeys(self.card.labels, np.nan)
-        values = [list((row.probabilities or unknown).values()) for row in rows]
-        return {
-            "values": np.asarray(values, dtype="float64"),
-            "error": [row.error.encode("utf-8", "surrogateescape") for row in rows],
-        }
+        rows = predict_files(self.model, files, card=self.card, tta=self.tta)
+        return {"row": [pickle.dumps(dataclasses.replace(row, pixels=None)) for row in rows]}
 
 
 def _reason(error: BaseException) -> str:

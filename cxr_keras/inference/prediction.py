@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
@@ -16,17 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from cxr_keras.data.images import find_image_files, read_image
+from cxr_keras.data.dicom import DIRECTORY, IDENTIFIERS, files_of_directory, is_dicom
+from cxr_keras.data.images import Radiograph, find_image_files, read_radiograph
 from cxr_keras.errors import CxrError, DataError, ImageError
 from cxr_keras.framing import Framing
 from cxr_keras.inference.options import NO_TTA, Tta
-from cxr_keras.inference.shards import PLACE, TOTAL, share_of
+from cxr_keras.inference.rows import csv_rows
+from cxr_keras.inference.shards import share_of
 from cxr_keras.inference.tta import check_tta
 from cxr_keras.runs import model_file
 from cxr_keras.runs.card import Card
 from cxr_keras.utils.arguments import PathLike, as_paths
 from cxr_keras.utils.console import notice, progress_bar
-from cxr_keras.utils.files import atomic_file, cannot_write, make_parent
 from cxr_keras.utils.threads import threaded_map
 
 
@@ -38,6 +37,8 @@ class Prediction:
         path: the file, as it was named or found.
         probabilities: label → probability; empty for a file that could not be read.
         findings: labels at or above their threshold, most probable first.
+        header: what a DICOM file says of patient and image, see `data.dicom.IDENTIFIERS`.
+        warnings: what may be wrong with the image.
         error: why the file could not be read; empty for a good one.
         pixels: uint8 (side, side), what the network was given; None for a bad file.
     """
@@ -45,6 +46,8 @@ class Prediction:
     path: Path
     probabilities: dict[str, float] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
+    header: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
     error: str = ""
     pixels: np.ndarray | None = field(default=None, repr=False, compare=False)
 
@@ -58,15 +61,18 @@ def predict(
     resolve_no_finding: bool = False,
     tta: Tta = NO_TTA,
     shard: str | None = None,
+    identifiers: bool = True,
     ray: str | None = None,
 ) -> list[Prediction]:
     """Predict files, and all images in folders, with a trained network.
 
     Args:
         run: a run folder or a `.keras` file.
-        paths: a PNG or JPEG file, a folder searched to any depth, or several of them.
-        csv_file: write one row per image to it: path, findings ("A|B"), prob_<label>…, error. What
-            ends the work early leaves the rows so far in <name>.partial.csv.
+        paths: a PNG, JPEG or DICOM file, a DICOMDIR, a folder searched to any depth, or several of
+            them.
+        csv_file: write one row per image to it: path, findings ("A|B"), prob_<label>…, for DICOM
+            the header's identifiers, warnings, error. What ends the work early leaves the rows so
+            far in <name>.partial.csv.
         heatmaps: a folder to write Grad-CAM overlays to, one per label predicted positive
             (the most probable label where none is).
         resolve_no_finding: drop "No Finding" where a finding is predicted too, which it excludes.
@@ -74,6 +80,7 @@ def predict(
             mirror image. Heat maps are of the image itself.
         shard: predict only this part of the images, such as "3/16"; its CSV says which, and
             `shards.merge_parts` puts the parts together.
+        identifiers: take patient ID, sex, age, view and pixel spacing of DICOM files into the rows.
         ray: predict on the workers of the Ray cluster at this address (see `on_ray.cluster`; ""
             for one of this machine alone); needs the extra ray, and draws no heat maps.
 
@@ -92,6 +99,7 @@ def predict(
     file = model_file.find_model(run)
     card = model_file.read_card(file)
     files = find_files(paths)
+    columns = IDENTIFIERS if identifiers and any(map(is_dicom, files)) else ()
     part = None
     if shard is not None:
         total = len(files)
@@ -108,17 +116,18 @@ def predict(
     if ray is not None:
         from cxr_keras.inference.on_ray import predict_on_ray
 
-        results = predict_on_ray(file, files, card=card, tta=tta, address=ray)
+        results = predict_on_ray(file, files, tta=tta, address=ray)
     else:
         model = model_file.load_model(file)
         results = predict_files(model, files, card=card, tta=tta)
         draw = None if heatmaps is None else _overlays(model, card, files, Path(heatmaps))
-    target = nullcontext(lambda row: None) if csv_file is None else _csv_rows(csv_file, card, part)
     with (
-        target as write,
+        csv_rows(csv_file, card.labels, columns, part) as write,
         progress_bar("Reading radiographs", len(files)) as bar,
     ):
         for row in results:
+            if not identifiers:
+                row = dataclasses.replace(row, header={})
             if resolve_no_finding and len(row.findings) > 1:  # a finding stands beside it
                 stand = tuple(name for name in row.findings if name != card.normal)
                 row = dataclasses.replace(row, findings=stand)
@@ -141,13 +150,16 @@ def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
     for path in paths:
         if path.is_dir():
             files += find_image_files(path)
+        elif path.name.upper() == DIRECTORY and path.is_file():
+            files += files_of_directory(path)
         elif path.exists():
             files.append(path)
         else:
             raise DataError(f"There is no file or folder {path}. Check the name.")
     if not files:
         raise DataError(
-            f"No PNG or JPEG image in {', '.join(map(str, paths))}. Name images or their folder."
+            f"No PNG, JPEG or DICOM image in {', '.join(map(str, paths))}. Name images or their "
+            "folder."
         )
     return files
 
@@ -160,19 +172,19 @@ def predict_files(
 
     decoded = threaded_map(partial(_decode, framing=card.framing), files)
     while batch := list(islice(decoded, BATCH_SIZE)):
-        pixels = [image for _, image in batch if isinstance(image, np.ndarray)]
+        pixels = [image.pixels for _, image in batch if isinstance(image, Radiograph)]
         stacked = [np.stack(pixels)[..., np.newaxis]] if pixels else []
         results = chain.from_iterable(forward(model, stacked, tta=tta))
         for path, image in batch:
             if isinstance(image, ImageError):
                 yield Prediction(path, error=str(image))
             else:
-                yield row_of(path, next(results), card, image)
+                yield _row(path, image, next(results), card)
 
 
-def _decode(path: Path, framing: Framing) -> tuple[Path, np.ndarray | ImageError]:
+def _decode(path: Path, framing: Framing) -> tuple[Path, Radiograph | ImageError]:
     try:
-        return path, read_image(path, framing)
+        return path, read_radiograph(path, framing)
     except ImageError as error:
         return path, error
 
@@ -184,63 +196,15 @@ def to_records(rows: Sequence[Prediction]) -> list[dict[str, Any]]:
             "path": str(row.path),
             "findings": list(row.findings),
             "probabilities": {name: round(value, 6) for name, value in row.probabilities.items()},
+            **row.header,
+            "warnings": list(row.warnings),
             "error": row.error or None,
         }
         for row in rows
     ]
 
 
-@contextmanager
-def _csv_rows(
-    target: PathLike, card: Card, part: tuple[int, int] | None
-) -> Iterator[Callable[[Prediction], None]]:
-    """Yield what writes a row. The file gets its name at the end, "partial" in it if cut short.
-
-    Of a part, (images before it, images in all), each row says its place.
-    """
-    target = Path(target)
-    partial = target.with_suffix(f".partial{target.suffix}")
-    make_parent(target)
-    done = 0
-    with atomic_file(target) as temporary:
-        try:
-            with temporary.open(
-                "w", buffering=1, encoding="utf-8", errors="backslashreplace", newline=""
-            ) as file:
-                lines = csv.writer(file, lineterminator="\n")
-                names = [f"prob_{label}" for label in card.labels]
-                places = [PLACE, TOTAL] if part else []
-                lines.writerow([*places, "path", "findings", *names, "error"])
-
-                def write(row: Prediction) -> None:
-                    nonlocal done
-                    values = [row.probabilities.get(label) for label in card.labels]
-                    cells = ["" if value is None else f"{value:.6g}" for value in values]
-                    place = [part[0] + done + 1, part[1]] if part else []
-                    lines.writerow([*place, row.path, "|".join(row.findings), *cells, row.error])
-                    done += 1
-
-                yield write
-        except BaseException:
-            if done:
-                _keep(temporary, partial, done)
-            raise
-    partial.unlink(missing_ok=True)  # of a try before this one
-
-
-def _keep(temporary: Path, partial: Path, rows: int) -> None:
-    try:
-        os.replace(temporary, partial)
-    except OSError as error:
-        notice(cannot_write(partial, error))
-    else:
-        notice(f"{rows:,} rows are kept in {partial}.")
-
-
-def row_of(
-    path: Path, values: np.ndarray, card: Card, pixels: np.ndarray | None = None
-) -> Prediction:
-    """The row of a file, from its probabilities (n_labels,) in the card's order."""
+def _row(path: Path, image: Radiograph, values: np.ndarray, card: Card) -> Prediction:
     probabilities = {name: float(value) for name, value in zip(card.labels, values, strict=True)}
     positive = [
         name
@@ -248,7 +212,9 @@ def row_of(
         if probabilities[name] >= threshold
     ]
     positive.sort(key=lambda name: -probabilities[name])
-    return Prediction(path, probabilities, tuple(positive), pixels=pixels)
+    return Prediction(
+        path, probabilities, tuple(positive), image.header, image.warnings, pixels=image.pixels
+    )
 
 
 def _overlays(

@@ -75,7 +75,7 @@ def test_train_evaluate_predict_as_a_person_runs_them(run_cli, phantoms, tmp_pat
     assert "trained on phantoms" in predicted.stderr
     table = pd.read_csv(tmp_path / "f.csv")
     assert len(table) == 3
-    assert "not a PNG or JPEG" in table["error"][2]
+    assert "not a PNG, JPEG or DICOM" in table["error"][2]
 
 
 @pytest.mark.slow

@@ -43,7 +43,9 @@ def test_one_bit_png_is_black_and_white(tmp_path):
     np.testing.assert_array_equal(read_image(path), bits)
 
 
-@pytest.mark.parametrize(("bits", "white"), [(8, 255), (12, 4095), (16, 65535)])
+@pytest.mark.parametrize(
+    ("bits", "white"), [(8, 255), (10, 1023), (12, 4095), (14, 16383), (16, 65535)]
+)
 def test_deep_png_is_scaled_from_the_depth_that_holds_it(tmp_path, bits, white):
     path = tmp_path / "deep.png"
     values = np.tile(np.linspace(0, white, 256).round().astype("uint16"), (256, 1))
@@ -146,7 +148,7 @@ def png_bytes(pixels=GRADIENT):
     ("content", "says"),
     [
         (b"", "the file is empty"),
-        (b"not an image at all", "not a PNG or JPEG"),
+        (b"not an image at all", "not a PNG, JPEG or DICOM"),
         (png_bytes()[:-60], "cannot be decoded"),
         (b"\0" * 128 + b"DICM" + b"\0" * 40, "DICOM"),
     ],

@@ -17,7 +17,7 @@ def test_prepare_leaves_bad_images_out_of_the_manifest(make_folder, capsys):
     assert len(prepared.manifest) == 39
     assert "07.png" not in set(prepared.manifest["Image Index"])
     said = capsys.readouterr().err
-    assert "07.png: not a PNG or JPEG" in said
+    assert "07.png: not a PNG, JPEG or DICOM" in said
     assert "1 of 40 images cannot be decoded and are left out." in said
     for _, row in prepared.manifest.iterrows():
         np.testing.assert_array_equal(prepared.store.pixels[row["row"]], read_image(row["path"]))

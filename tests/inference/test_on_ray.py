@@ -17,7 +17,7 @@ from helpers.refusals import refusal
 
 from cxr_keras import predict
 from cxr_keras.inference.on_ray import PART, predict_on_ray
-from cxr_keras.runs.model_file import find_model, read_card
+from cxr_keras.runs.model_file import find_model
 
 
 def test_without_ray_it_says_what_to_install(run, phantoms, monkeypatch):
@@ -86,7 +86,7 @@ def test_the_command_writes_what_one_machine_writes(run, many, tmp_path):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks processes up in /proc")
 def test_workers_that_are_killed_cost_no_row(cluster, run, many):
     file = find_model(run.folder)
-    results = predict_on_ray(file, many, card=read_card(file), tta="none", address=cluster)
+    results = predict_on_ray(file, many, tta="none", address=cluster)
     rows = [next(results) for _ in range(PART + 1)]
     assert kill_ray_workers("_Worker")
     rows += results

@@ -44,7 +44,7 @@ def test_predict_keeps_the_order_and_agrees_with_the_network(run, phantoms, tmp_
     bad.write_bytes(b"junk")
     rows = predict(run.folder, [images[5], bad, phantoms / "images"])
     assert [row.path for row in rows] == [images[5], bad, *images]
-    assert rows[1].error.startswith(f"{bad}: not a PNG or JPEG")
+    assert rows[1].error.startswith(f"{bad}: not a PNG, JPEG or DICOM")
     assert rows[1].probabilities == {}
     model = load_model(run.folder)
     for row, image in ((rows[0], images[5]), (rows[2], images[0]), (rows[-1], images[-1])):
@@ -68,7 +68,7 @@ def test_heatmaps_are_written_for_what_is_predicted(run, phantoms, tmp_path):
 def test_paths_that_hold_nothing_are_refused(run, tmp_path):
     with pytest.raises(CxrError, match="There is no file or folder"):
         predict(run.folder, [tmp_path / "none"])
-    with pytest.raises(CxrError, match="No PNG or JPEG image in"):
+    with pytest.raises(CxrError, match="No PNG, JPEG or DICOM image in"):
         predict(run.folder, [tmp_path])
     with pytest.raises(ModelError, match="There is no model file"):
         predict(tmp_path, [tmp_path])

@@ -271,4 +271,5 @@ def test_a_training_on_what_is_half_known(network, half_known, tiny_model, tmp_p
     Image.fromarray(noise("07")).save(tmp_path / "07.png")
     predict(run.folder, tmp_path / "07.png", csv_file=tmp_path / "p.csv")
     columns = list(pd.read_csv(tmp_path / "p.csv").columns)
-    assert columns == ["path", "findings", "prob_Normal", "prob_Upper", "prob_Left", "error"]
+    probabilities = ["prob_Normal", "prob_Upper", "prob_Left"]
+    assert columns == ["path", "findings", *probabilities, "warnings", "error"]

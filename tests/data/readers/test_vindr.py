@@ -3,9 +3,11 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 from helpers.data_folders import MEANINGS, real_rows, write_film, write_table
+from helpers.dicom_files import film, written
 from helpers.real_tables import real_table
 from helpers.refusals import refusal
 
+from cxr_keras.data.preparation import prepare
 from cxr_keras.data.readers.layout import ReadOptions
 from cxr_keras.data.readers.registry import reader_of
 from cxr_keras.data.readers.vindr import KAGGLE, PHYSIONET, vindr
@@ -100,10 +102,24 @@ def test_images_lie_in_the_folder_of_their_list(tmp_path, suffix):
 def test_images_that_are_not_there_are_left_out(tmp_path):
     folder = physionet(tmp_path, votes("a", set()) + votes("b", set()))
     write_film(folder / "train/b.png")
-    (folder / "train/a.dicom").write_bytes(b"")
+    (folder / "train/a.txt").write_bytes(b"")
     dataset = read(folder)
     assert dataset.table["Image Index"].tolist() == ["b"]
     assert "1 of 2 images are not on disk: left out." in dataset.notices
+
+
+def test_the_films_are_dicom_as_physionet_has_them(tmp_path, cache):
+    pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+    folder = physionet(tmp_path, [row for n in range(6) for row in votes(f"film{n}", {"Edema"})])
+    (folder / "train").mkdir()
+    for number in range(6):
+        pixels = np.full((80, 80), number, "uint16")
+        pixels[0, :2] = 0, 100
+        written(film(pixels, BitsStored=12), folder / f"train/film{number}.dicom")
+    prepared = prepare(folder, per_class="all", test_share=0, val_share=0.5)
+    assert len(prepared.manifest) == 6
+    row = prepared.manifest.set_index("Image Index").loc["film5", "row"]
+    assert prepared.store.pixels[row][128, 128] == round(255 * 5 / 100)
 
 
 def test_other_disease_is_other_diseases_and_a_case_is_forgiven(tmp_path):

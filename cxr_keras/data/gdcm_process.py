@@ -1,0 +1,103 @@
+"""JPEG lossless, which GDCM alone decodes here, in a process beside this one.
+
+GDCM may abort at a damaged file, and takes its process with it: then it is another one's. The child
+is this module, run; it takes paths, a line each, and answers each with an array or nothing.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import subprocess
+import sys
+import threading
+from io import BytesIO
+from typing import IO
+
+import numpy as np
+
+from cxr_keras.errors import ImageError
+
+_PATIENCE_S = 120.0  # for one image; whatever takes longer hangs
+_LENGTH_BYTES = 8
+
+
+class _Child:
+    """The child process; one image at a time."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+
+    def decode(self, path: str) -> np.ndarray:
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", __name__],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                )
+                atexit.register(self.end)
+            process = self._process
+            watchdog = threading.Timer(_PATIENCE_S, process.kill)
+            watchdog.start()
+            try:
+                assert process.stdin is not None
+                assert process.stdout is not None
+                process.stdin.write(os.fsencode(path).hex().encode() + b"\n")
+                process.stdin.flush()
+                answer = _answer(process.stdout)
+            except OSError:
+                answer = b""
+            finally:
+                watchdog.cancel()
+        if not answer:
+            raise ImageError("its pixels cannot be decoded: the compressed image is damaged.")
+        return np.asarray(np.load(BytesIO(answer), allow_pickle=False))
+
+    def end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+_child = _Child()
+
+
+def decode(path: str) -> np.ndarray:
+    """The stored values of the image in a DICOM file, (rows, columns).
+
+    Raises:
+        ImageError: it cannot be decoded, whatever became of the process that tried.
+    """
+    return _child.decode(path)
+
+
+def _answer(stream: IO[bytes]) -> bytes:
+    """The array that the child wrote; nothing where it wrote none, or died."""
+    length = int.from_bytes(stream.read(_LENGTH_BYTES), "big")
+    answer = stream.read(length)
+    return answer if len(answer) == length else b""
+
+
+def _serve(asked: IO[bytes], answers: IO[bytes]) -> None:
+    from cxr_keras.data.dicom import read_dataset
+
+    for line in asked:
+        buffer = BytesIO()
+        try:
+            dataset = read_dataset(os.fsdecode(bytes.fromhex(line.decode().strip())))
+            dataset.pixel_array_options(decoding_plugin="gdcm")
+            np.save(buffer, dataset.pixel_array, allow_pickle=False)
+        except Exception:
+            buffer = BytesIO()
+        content = buffer.getvalue()
+        answers.write(len(content).to_bytes(_LENGTH_BYTES, "big") + content)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what GDCM prints must not go among the answers
+    _serve(sys.stdin.buffer, out)

@@ -1,0 +1,79 @@
+"""Predictions, row by row, into a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cxr_keras.inference.shards import PLACE, TOTAL
+from cxr_keras.utils.arguments import PathLike
+from cxr_keras.utils.console import notice
+from cxr_keras.utils.files import atomic_file, cannot_write, make_parent
+
+if TYPE_CHECKING:
+    from cxr_keras.inference.prediction import Prediction
+
+
+@contextmanager
+def csv_rows(
+    target: PathLike | None,
+    labels: Sequence[str],
+    header: Sequence[str],
+    part: tuple[int, int] | None = None,
+) -> Iterator[Callable[[Prediction], None]]:
+    """Yield what writes a row. The file gets its name at the end, "partial" in it if cut short.
+
+    Args:
+        target: the file; None to write none.
+        labels: of the network, each a column of probabilities.
+        header: those entries of DICOM headers that have a column.
+        part: (images before it, images in all) of a part, whose rows say their places.
+    """
+    if target is None:
+        yield lambda row: None
+        return
+    target = Path(target)
+    partial = target.with_suffix(f".partial{target.suffix}")
+    make_parent(target)
+    done = 0
+    with atomic_file(target) as temporary:
+        try:
+            with temporary.open(
+                "w", buffering=1, encoding="utf-8", errors="backslashreplace", newline=""
+            ) as file:
+                lines = csv.writer(file, lineterminator="\n")
+                names = [f"prob_{label}" for label in labels]
+                places = [PLACE, TOTAL] if part else []
+                lines.writerow([*places, "path", "findings", *names, *header, "warnings", "error"])
+
+                def write(row: Prediction) -> None:
+                    nonlocal done
+                    values = [row.probabilities.get(label) for label in labels]
+                    cells = ["" if value is None else f"{value:.6g}" for value in values]
+                    place = [part[0] + done + 1, part[1]] if part else []
+                    about = [row.header.get(name, "") for name in header]
+                    said = "; ".join(row.warnings)
+                    lines.writerow(
+                        [*place, row.path, "|".join(row.findings), *cells, *about, said, row.error]
+                    )
+                    done += 1
+
+                yield write
+        except BaseException:
+            if done:
+                _keep(temporary, partial, done)
+            raise
+    partial.unlink(missing_ok=True)  # of a try before this one
+
+
+def _keep(temporary: Path, partial: Path, rows: int) -> None:
+    try:
+        os.replace(temporary, partial)
+    except OSError as error:
+        notice(cannot_write(partial, error))
+    else:
+        notice(f"{rows:,} rows are kept in {partial}.")
