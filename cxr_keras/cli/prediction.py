@@ -37,6 +37,12 @@ LONGEST_NAME = 40
     default=True,
     help="Leave patient ID, sex, age, view and pixel spacing of DICOM files out of the rows.",
 )
+@click.option(
+    "--fix-orientation",
+    is_flag=True,
+    help="Where an image is unlike those of the training, and familiar if inverted, turned or "
+    "mirrored top to bottom, predict it so; its row says it.",
+)
 @tta_option
 @click.option(
     "--shard",
@@ -69,6 +75,13 @@ def predict(run: Path, paths: tuple[Path, ...], as_json: bool, **options: Any) -
         cells = [_prediction_cells(row) for row in rows]
         click.echo(text_table(cells, ("image", "predicted findings"), left=2))
     _say_contradictions(rows)
+    strange = sum(bool(row.unlike_training) for row in rows)
+    if strange:
+        click.echo(
+            f"{strange:,} of {len(rows):,} images are unlike those that the network was trained "
+            "on: do not believe what it says of them.",
+            err=True,
+        )
     for warning, count in Counter(said for row in rows for said in row.warnings).items():
         click.echo(f"{count:,} of {len(rows):,} images: {warning}.", err=True)
     bad = sum(bool(row.error) for row in rows)
@@ -120,7 +133,9 @@ def _prediction_cells(row: Any) -> tuple[str, str]:
         name = f"…{name[-LONGEST_NAME + 1 :]}"
     if row.error:
         return name, f"not read: {row.error.removeprefix(f'{row.path}: ')}"
+    doubt = "unlike training! " if row.unlike_training else ""
     if row.findings:
-        return name, ", ".join(f"{label} {row.probabilities[label]:.2f}" for label in row.findings)
+        found = ", ".join(f"{label} {row.probabilities[label]:.2f}" for label in row.findings)
+        return name, doubt + found
     top = max(row.probabilities, key=lambda label: row.probabilities[label])
-    return name, f"none (highest: {top} {row.probabilities[top]:.2f})"
+    return name, f"{doubt}none (highest: {top} {row.probabilities[top]:.2f})"

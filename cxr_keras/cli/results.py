@@ -134,6 +134,12 @@ def evaluate(
     "or of this CSV with the columns label and prevalence. Assumed: images with a label look the "
     "same there, and those without it, too; only how often it occurs differs.",
 )
+@click.option(
+    "--guarantee",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Make label sets that hold at least this share of a patient's findings on average, for "
+    "patients like those of the validation split; predict then names each image's set.",
+)
 @resamples_option
 @device_option
 def calibrate(run: Path, **options: Any) -> None:
@@ -147,6 +153,7 @@ def calibrate(run: Path, **options: Any) -> None:
       cxr-keras calibrate saved_models/alexnet_custom-ep30-lr0.0005 --sensitivity 0.9
       cxr-keras calibrate saved_models/alexnet_custom-ep30-lr0.0005 --method platt \\
         --prevalence my_hospital.csv
+      cxr-keras calibrate saved_models/alexnet_custom-ep30-lr0.0005 --guarantee 0.9
     """
     from cxr_keras.evaluation.recalibration import calibrate as run_calibration
 

@@ -18,6 +18,11 @@ VERSION = 1  # of decoding: raise it when a pixel may come out otherwise
 SUFFIXES = (".png", ".jpg", ".jpeg", *dicom.SUFFIXES)
 MAX_PIXELS = 80_000_000  # four times the largest digital detectors; more is a mistake or a bomb
 
+_FLAT = 3.0  # standard deviation of grey values below which there is no image
+_LONG = 2.0  # times as long as wide
+_LATERAL = ("LL", "RL", "LATERAL", "LAT", "LLO", "RLO")  # DICOM's and common view positions
+_HUE, _COLOURED = 40, 0.05  # between the channels of a pixel; share of the pixels
+
 _TOO_LARGE = f"more than {MAX_PIXELS // 10**6} megapixels; scale it down first"
 _FORMATS = ("PNG", "JPEG")
 _ORIENTATION = 0x0112  # EXIF
@@ -71,15 +76,19 @@ def read_radiograph(
     if dicom.is_dicom(path):
         found = dicom.read_dicom(path)
         pixels = frame_array(found.pixels, str(path), framing)
-        return Radiograph(pixels, found.header, found.warnings)
+        doubts = _doubts(pixels, found.pixels.shape[::-1], view=found.header.get("view", ""))
+        return Radiograph(pixels, found.header, (*found.warnings, *doubts))
     try:
         with Image.open(path, formats=_FORMATS) as image:
             _check(image, path, framing)
             if image.mode.startswith("I") or image.mode == "F":
                 grey, depth = _from_deep(image, path, bits)
-                return Radiograph(_square(grey, framing), warnings=(depth,))
+                pixels = _square(grey, framing)
+                return Radiograph(pixels, warnings=(depth, *_doubts(pixels, image.size)))
             # inside: a grey image is not decoded before it is scaled
-            return Radiograph(_square(_to_grey(image), framing))
+            pixels = _square(_to_grey(image), framing)
+            doubts = _doubts(pixels, image.size, coloured=_is_coloured(image))
+            return Radiograph(pixels, warnings=doubts)
     except ImageError:
         raise
     # Pillow's own limit, which it checks first: above 89 megapixels it warns (an error under
@@ -130,6 +139,30 @@ def frame_array(pixels: np.ndarray, name: str, framing: Framing = DEFAULT_FRAMIN
 def _framed(image: Image.Image, path: str | Path, framing: Framing) -> np.ndarray:
     _check(image, path, framing)
     return _square(_to_grey(image), framing)
+
+
+def _doubts(
+    pixels: np.ndarray, size: tuple[int, ...], *, coloured: bool = False, view: str = ""
+) -> tuple[str, ...]:
+    """What tells at once that this may be no frontal radiograph; cheap, and no proof."""
+    found = []
+    if pixels.std() < _FLAT:
+        found.append("nearly one grey value")
+    if coloured:
+        found.append("a colour image, and a radiograph is grey")
+    if max(size) > _LONG * min(size):
+        found.append("more than twice as long as wide")
+    if view.upper() in _LATERAL:
+        found.append("a lateral view")
+    return tuple(found)
+
+
+def _is_coloured(image: Image.Image) -> bool:
+    """Whether a share of the pixels has a hue that a grey image, tinted or scanned, has not."""
+    if image.mode not in ("RGB", "RGBA", "P", "CMYK", "YCbCr"):
+        return False
+    small = np.asarray(image.convert("RGB").resize((64, 64)), "int16")
+    return bool((np.ptp(small, axis=2) > _HUE).mean() > _COLOURED)
 
 
 def _square(grey: Image.Image, framing: Framing) -> np.ndarray:

@@ -39,8 +39,11 @@ from cxr_keras.evaluation.second_truth import (
     with_truth,
 )
 from cxr_keras.inference.forward import forward_split
+from cxr_keras.inference.guard import UNLIKE
+from cxr_keras.inference.guarded import Guarded, read_guard
 from cxr_keras.inference.options import NO_TTA, Tta
 from cxr_keras.inference.tta import check_tta
+from cxr_keras.metrics.conformal import held_share
 from cxr_keras.metrics.options import RESAMPLES
 from cxr_keras.metrics.per_label import prevalence_table
 from cxr_keras.runs import model_file, run_folder
@@ -105,12 +108,18 @@ def evaluate(
     chosen = measured.images
     refuse_trained_on(file, chosen, force=force)
     _say_tuned_on(file, measured)
-    probability, labels = forward_split(model, chosen, tta=tta), card.labels
+    guard, labels, familiarity = read_guard(file), card.labels, None
+    if guard is None:
+        probability = forward_split(model, chosen, tta=tta)
+    else:
+        probability, familiarity = Guarded(model, guard).run_split(chosen, tta=tta)
     rates = card.data.get("base_rates")
     if second is not None and second.either_of:
         probability, labels = with_either(probability, labels, second.either_of)
         limits, rates = limits_of(limits, second.either_of), None
     predictions = frame_of(chosen, probability, labels)
+    if familiarity is not None:
+        predictions = predictions.assign(familiarity=familiarity)
     name = _name(measured, thresholds, tta, truth)
     folder = Path(out) if out else run_folder.results_folder(file) / name
     for table in (PREVALENCE, OWN_LABELS):  # of an evaluation before this one
@@ -131,8 +140,35 @@ def evaluate(
     elif measured.name == "chestmnist":
         run_name = run_folder.results_folder(file).name
         told = medmnist_sentence(predictions, folder, root=measured.root, run=run_name)
-    result = replace(result, about=(*measured.about, *filter(None, [told])))
+    more = (told, _guard_sentence(familiarity), _guarantee_sentence(predictions, card))
+    result = replace(result, about=(*measured.about, *filter(None, more)))
     return result if measured.own else replace(result, prevalence=_prevalence(result, card))
+
+
+def _guard_sentence(familiarity: np.ndarray | None) -> str:
+    """How many images are unlike training; empty for a network without a guard."""
+    if familiarity is None or not len(familiarity):
+        return ""
+    strange = int((familiarity < UNLIKE).sum())
+    return (
+        f"Unlike the images of training, by the network's guard: {strange:,} of "
+        f"{len(familiarity):,} ({strange / len(familiarity):.1%}; 1% of validation images)."
+    )
+
+
+def _guarantee_sentence(predictions: pd.DataFrame, card: Card) -> str:
+    """How many findings the label sets hold here; empty for a network without a guarantee."""
+    known = [label for label in card.findings if f"prob_{label}" in predictions]
+    if not card.guarantee or not known:
+        return ""
+    truth, probability = columns_of(predictions, known)
+    patients = predictions[PATIENT] if PATIENT in predictions else np.arange(len(predictions))
+    held, size = held_share(truth, probability, patients, threshold=card.guarantee["threshold"])
+    return (
+        f"Label sets (guarantee {card.guarantee['level']:.0%} for patients like those of "
+        f"validation): {held:.1%} of a patient's findings on average, {size:.1f} of {len(known)} "
+        "labels an image."
+    )
 
 
 def _prevalence(result: Evaluation, card: Card) -> pd.DataFrame:

@@ -12,12 +12,13 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
+from cxr_keras.data.dataset import PATIENT
 from cxr_keras.data.labels import LabelSet
 from cxr_keras.data.preparation import Prepared, PreparedSplit
 from cxr_keras.data.readers.prevalence import read_prevalence
 from cxr_keras.data.reading import Data, as_data
 from cxr_keras.data.splits import VAL
-from cxr_keras.errors import ModelError
+from cxr_keras.errors import CxrError, ModelError
 from cxr_keras.evaluation.evaluation import refuse_trained_on
 from cxr_keras.evaluation.measured import data_of
 from cxr_keras.evaluation.predictions import columns_of
@@ -25,6 +26,7 @@ from cxr_keras.evaluation.prevalence import no_move, notice_of, plan_move
 from cxr_keras.evaluation.result import Evaluation, frame_of, write_own_evaluation
 from cxr_keras.inference.forward import forward_split
 from cxr_keras.metrics.calibration import fit_scaling, scale_logits
+from cxr_keras.metrics.conformal import guaranteed_threshold
 from cxr_keras.metrics.options import RESAMPLES, ScalingMethod
 from cxr_keras.metrics.thresholds import choose_thresholds
 from cxr_keras.models.scaling import logits_of, with_scaling
@@ -44,6 +46,7 @@ def calibrate(
     method: ScalingMethod = "none",
     sensitivity: float | None = None,
     prevalence: PathLike | None = None,
+    guarantee: float | None = None,
     resamples: int = RESAMPLES,
 ) -> Evaluation:
     """Fit scaling and thresholds on the validation split, store them in the file, evaluate again.
@@ -61,6 +64,9 @@ def calibrate(
         prevalence: move probabilities and thresholds to the prevalence of this label table in
             NIH's layout, or of this CSV with the columns "label" and "prevalence" (see
             `evaluation.prevalence`).
+        guarantee: make label sets that hold at least this share of the findings of a patient on
+            average, for patients like those of the validation split (see
+            `metrics.conformal.guaranteed_threshold`); `predict` then names each image's set.
         resamples: of the bootstrap over patients.
 
     Returns:
@@ -71,8 +77,14 @@ def calibrate(
             has changed, so that its validation split is not the one that the network left out of
             training.
         RunError: another process works in the run folder.
-        CxrError: the files cannot be written.
+        CxrError: the files cannot be written, or the guarantee does not hold where the prevalence
+            is another.
     """
+    if guarantee is not None and prevalence is not None:
+        raise CxrError(
+            "A guarantee holds for patients like those of the validation split, and --prevalence "
+            "says that others come. Leave one of them out."
+        )
     file = model_file.find_model(run)
     wanted: dict[str, float] = {}
     sentences: list[str] = []
@@ -111,8 +123,27 @@ def calibrate(
             network = with_scaling(network, scaling.slope, shift)
         record = scaling.to_dict() | {"shift": shift.tolist(), "sensitivity": sensitivity}
         record["prevalence"] = move.to_dict()
+        if guarantee is not None:
+            record["guarantee"], sentence = _guarantee(scaled[0], card, guarantee)
+            notice(sentence)
         card = _with_calibration(card, record, limits)
         return _replace_run(file, network, card, scaled[0], scaled[-1], resamples=resamples)
+
+
+def _guarantee(val: pd.DataFrame, card: Card, level: float) -> tuple[dict[str, Any], str]:
+    """What the card says of label sets with a guarantee, and the sentence that belongs to it."""
+    truth, probability = columns_of(val, card.findings)
+    threshold, patients = guaranteed_threshold(truth, probability, val[PATIENT], level=level)
+    record = {"level": level, "threshold": threshold, "patients": patients}
+    if not threshold:
+        return record, (
+            f"{patients} patients with findings in the validation split are too few for a "
+            f"guarantee of {level:.0%}: each set holds every label."
+        )
+    return record, (
+        f"Label sets hold at least {level:.0%} of a patient's findings on average, for patients "
+        f"like the {patients:,} with findings of the validation split, and for no others."
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +216,7 @@ def _replace_run(
             new / file.name,
             trained_on=lists[model_file.TRAINED_ON],
             tuned_on=lists[model_file.TUNED_ON],
+            guard=model_file.read_guard(file),
         )
         evaluation = write_own_evaluation(measured, results, card, resamples=resamples)
         write_table(val, results / run_folder.VAL_PREDICTIONS)

@@ -23,9 +23,10 @@ import keras
 import numpy as np
 
 from cxr_keras.errors import CxrError
+from cxr_keras.inference.files import Prediction, predict_files
 from cxr_keras.inference.forward import BATCH_SIZE
+from cxr_keras.inference.guarded import read_guard
 from cxr_keras.inference.options import Tta
-from cxr_keras.inference.prediction import Prediction, predict_files
 from cxr_keras.runs import model_file
 
 PART = 2 * BATCH_SIZE  # images that a worker is given at a time
@@ -82,7 +83,7 @@ def cluster(address: str) -> Iterator[Any]:
 
 
 def predict_on_ray(
-    file: Path, files: Sequence[Path], *, tta: Tta, address: str
+    file: Path, files: Sequence[Path], *, tta: Tta, fix_orientation: bool, address: str
 ) -> Iterator[Prediction]:
     """Predict `files` on a Ray cluster, an actor with the network on each GPU or processor core.
 
@@ -90,6 +91,7 @@ def predict_on_ray(
         file: the `.keras` file.
         files: the images.
         tta: test-time augmentation.
+        fix_orientation: see `prediction.predict`.
         address: of the cluster, see `cluster`.
 
     Yields:
@@ -99,7 +101,7 @@ def predict_on_ray(
         CxrError: see `cluster`; or the workers that tried a part died every time.
     """
     with cluster(address) as ray:
-        answers = _answers(ray, file, files, tta)
+        answers = _answers(ray, file, files, tta, fix_orientation)
         for path in files:
             row = next(answers, None)
             if row is None:
@@ -108,7 +110,9 @@ def predict_on_ray(
             yield dataclasses.replace(row, path=path, error=error)
 
 
-def _answers(ray: Any, file: Path, files: Sequence[Path], tta: Tta) -> Iterator[Prediction]:
+def _answers(
+    ray: Any, file: Path, files: Sequence[Path], tta: Tta, fix: bool
+) -> Iterator[Prediction]:
     """The row of each file, in order, under its absolute path."""
     context = ray.data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
@@ -121,7 +125,7 @@ def _answers(ray: Any, file: Path, files: Sequence[Path], tta: Tta) -> Iterator[
         parts = ray.data.from_items(paths, override_num_blocks=-(-len(files) // PART))
         rows = parts.map_batches(
             _Worker,
-            fn_constructor_args=(file.read_bytes(), tta),
+            fn_constructor_args=(file.read_bytes(), tta, fix),
             batch_size=PART,
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=gpus or cores),
             num_gpus=1 if gpus else None,
@@ -138,16 +142,21 @@ def _answers(ray: Any, file: Path, files: Sequence[Path], tta: Tta) -> Iterator[
 class _Worker:
     """A network on one worker, which predicts part after part."""
 
-    def __init__(self, model: bytes, tta: Tta):
+    def __init__(self, model: bytes, tta: Tta, fix: bool):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.keras"
             file.write_bytes(model)
-            self.card, self.model = model_file.read_card(file), model_file.load_model(file)
-        self.tta = tta
+            self.model = model_file.load_model(file)
+            self.options: dict[str, Any] = {
+                "card": model_file.read_card(file),
+                "tta": tta,
+                "guard": read_guard(file),
+                "fix_orientation": fix,
+            }
 
     def __call__(self, part: dict[str, np.ndarray]) -> dict[str, Any]:
         files = [Path(os.fsdecode(path)) for path in part["path"]]
-        rows = predict_files(self.model, files, card=self.card, tta=self.tta)
+        rows = predict_files(self.model, files, **self.options)
         return {"row": [pickle.dumps(dataclasses.replace(row, pixels=None)) for row in rows]}
 
 

@@ -5,51 +5,24 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from itertools import chain, islice
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from cxr_keras.data.dicom import DIRECTORY, IDENTIFIERS, files_of_directory, is_dicom
-from cxr_keras.data.images import Radiograph, find_image_files, read_radiograph
-from cxr_keras.errors import CxrError, DataError, ImageError
-from cxr_keras.framing import Framing
+from cxr_keras.data.images import find_image_files
+from cxr_keras.errors import CxrError, DataError, ModelError
 from cxr_keras.inference.options import NO_TTA, Tta
-from cxr_keras.inference.rows import csv_rows
+from cxr_keras.inference.prediction_csv import csv_rows
 from cxr_keras.inference.shards import share_of
 from cxr_keras.inference.tta import check_tta
 from cxr_keras.runs import model_file
 from cxr_keras.runs.card import Card
 from cxr_keras.utils.arguments import PathLike, as_paths
 from cxr_keras.utils.console import notice, progress_bar
-from cxr_keras.utils.threads import threaded_map
 
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the network says of one file.
-
-    Attributes:
-        path: the file, as it was named or found.
-        probabilities: label → probability; empty for a file that could not be read.
-        findings: labels at or above their threshold, most probable first.
-        header: what a DICOM file says of patient and image, see `data.dicom.IDENTIFIERS`.
-        warnings: what may be wrong with the image.
-        error: why the file could not be read; empty for a good one.
-        pixels: uint8 (side, side), what the network was given; None for a bad file.
-    """
-
-    path: Path
-    probabilities: dict[str, float] = field(default_factory=dict)
-    findings: tuple[str, ...] = ()
-    header: dict[str, str] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    error: str = ""
-    pixels: np.ndarray | None = field(default=None, repr=False, compare=False)
+if TYPE_CHECKING:
+    from cxr_keras.inference.files import Prediction
 
 
 def predict(
@@ -62,6 +35,7 @@ def predict(
     tta: Tta = NO_TTA,
     shard: str | None = None,
     identifiers: bool = True,
+    fix_orientation: bool = False,
     ray: str | None = None,
 ) -> list[Prediction]:
     """Predict files, and all images in folders, with a trained network.
@@ -70,9 +44,10 @@ def predict(
         run: a run folder or a `.keras` file.
         paths: a PNG, JPEG or DICOM file, a DICOMDIR, a folder searched to any depth, or several of
             them.
-        csv_file: write one row per image to it: path, findings ("A|B"), prob_<label>…, for DICOM
-            the header's identifiers, warnings, error. What ends the work early leaves the rows so
-            far in <name>.partial.csv.
+        csv_file: write one row per image to it: path, findings ("A|B"), prob_<label>…, with a
+            guarantee label_set, for DICOM the header's identifiers, with a guard familiarity and
+            unlike_training, warnings, error. What ends the work early leaves the rows so far in
+            <name>.partial.csv.
         heatmaps: a folder to write Grad-CAM overlays to, one per label predicted positive
             (the most probable label where none is).
         resolve_no_finding: drop "No Finding" where a finding is predicted too, which it excludes.
@@ -81,6 +56,8 @@ def predict(
         shard: predict only this part of the images, such as "3/16"; its CSV says which, and
             `shards.merge_parts` puts the parts together.
         identifiers: take patient ID, sex, age, view and pixel spacing of DICOM files into the rows.
+        fix_orientation: where an image is unlike training, and familiar if it is inverted, turned
+            or mirrored top to bottom, predict that; its row says so.
         ray: predict on the workers of the Ray cluster at this address (see `on_ray.cluster`; ""
             for one of this machine alone); needs the extra ray, and draws no heat maps.
 
@@ -99,6 +76,14 @@ def predict(
     file = model_file.find_model(run)
     card = model_file.read_card(file)
     files = find_files(paths)
+    from cxr_keras.inference.files import predict_files
+    from cxr_keras.inference.guarded import read_guard
+
+    guard = read_guard(file)
+    if fix_orientation and guard is None:
+        raise ModelError(
+            f"{file} has no guard, which tells how an image lies. Leave --fix-orientation out."
+        )
     columns = IDENTIFIERS if identifiers and any(map(is_dicom, files)) else ()
     part = None
     if shard is not None:
@@ -116,13 +101,15 @@ def predict(
     if ray is not None:
         from cxr_keras.inference.on_ray import predict_on_ray
 
-        results = predict_on_ray(file, files, tta=tta, address=ray)
+        results = predict_on_ray(file, files, tta=tta, fix_orientation=fix_orientation, address=ray)
     else:
         model = model_file.load_model(file)
-        results = predict_files(model, files, card=card, tta=tta)
+        results = predict_files(
+            model, files, card=card, tta=tta, guard=guard, fix_orientation=fix_orientation
+        )
         draw = None if heatmaps is None else _overlays(model, card, files, Path(heatmaps))
     with (
-        csv_rows(csv_file, card.labels, columns, part) as write,
+        csv_rows(csv_file, card, columns, part, guarded=guard is not None) as write,
         progress_bar("Reading radiographs", len(files)) as bar,
     ):
         for row in results:
@@ -164,57 +151,22 @@ def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
     return files
 
 
-def predict_files(
-    model: Any, files: Iterable[Path], *, card: Card, tta: Tta = NO_TTA
-) -> Iterator[Prediction]:
-    """Predict `files` in order; decoding runs ahead on threads while the network works."""
-    from cxr_keras.inference.forward import BATCH_SIZE, forward
-
-    decoded = threaded_map(partial(_decode, framing=card.framing), files)
-    while batch := list(islice(decoded, BATCH_SIZE)):
-        pixels = [image.pixels for _, image in batch if isinstance(image, Radiograph)]
-        stacked = [np.stack(pixels)[..., np.newaxis]] if pixels else []
-        results = chain.from_iterable(forward(model, stacked, tta=tta))
-        for path, image in batch:
-            if isinstance(image, ImageError):
-                yield Prediction(path, error=str(image))
-            else:
-                yield _row(path, image, next(results), card)
-
-
-def _decode(path: Path, framing: Framing) -> tuple[Path, Radiograph | ImageError]:
-    try:
-        return path, read_radiograph(path, framing)
-    except ImageError as error:
-        return path, error
-
-
 def to_records(rows: Sequence[Prediction]) -> list[dict[str, Any]]:
     """The rows as `--json` prints them."""
     return [
         {
             "path": str(row.path),
             "findings": list(row.findings),
+            "label_set": None if row.label_set is None else list(row.label_set),
             "probabilities": {name: round(value, 6) for name, value in row.probabilities.items()},
             **row.header,
+            "familiarity": None if row.familiarity is None else round(row.familiarity, 6),
+            "unlike_training": row.unlike_training,
             "warnings": list(row.warnings),
             "error": row.error or None,
         }
         for row in rows
     ]
-
-
-def _row(path: Path, image: Radiograph, values: np.ndarray, card: Card) -> Prediction:
-    probabilities = {name: float(value) for name, value in zip(card.labels, values, strict=True)}
-    positive = [
-        name
-        for name, threshold in zip(card.labels, card.thresholds, strict=True)
-        if probabilities[name] >= threshold
-    ]
-    positive.sort(key=lambda name: -probabilities[name])
-    return Prediction(
-        path, probabilities, tuple(positive), image.header, image.warnings, pixels=image.pixels
-    )
 
 
 def _overlays(

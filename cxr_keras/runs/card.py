@@ -36,8 +36,9 @@ class Card:
         thresholds: per output; a label is predicted positive at or above it. Chosen on the
             validation split.
         calibration: how `calibrate` made probabilities and thresholds: method, slope and shift
-            per output (see `calibration.Scaling`), sensitivity, and prevalence (old and new) or
-            None; empty for a network that is not calibrated. The scaling itself is in the graph.
+            per output (see `calibration.Scaling`), sensitivity, prevalence (old and new) or None,
+            and guarantee where it was asked for; empty for a network that is not calibrated. The
+            scaling itself is in the graph.
         scaling: of a file written before it was in the graph: `load_model` puts it there.
         data: the training data: root (the folder's name), fingerprint, phantoms, per_class,
             not_chosen, split, val_share, test_share, split_digest, seed, sizes, base_rates, size,
@@ -55,6 +56,16 @@ class Card:
     data: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     notice: str = ""
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """The labels without the one that means none."""
+        return tuple(label for label in self.labels if label != self.normal)
+
+    @property
+    def guarantee(self) -> dict[str, Any] | None:
+        """Of label sets with a guarantee: level, threshold, patients; None without one."""
+        return self.calibration.get("guarantee")
 
     @property
     def measured_split(self) -> str:

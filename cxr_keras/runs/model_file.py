@@ -2,8 +2,9 @@
 
 The card is a member `card.json` of the `.keras` zip: labels, thresholds, what data the network
 was trained on and how. Beside it `trained_on.txt` lists the images it was trained on, and
-`tuned_on.txt` those that chose its epoch and thresholds, as salted digests (see `image_lists`).
-Keras ignores all three, so the file loads with a bare `load_model` anywhere. docs/model_file.md
+`tuned_on.txt` those that chose its epoch and thresholds, as salted digests (see `image_lists`);
+`guard.npz` says what they look like to it, as statistics (see `inference.guard`). Keras ignores all
+four, so the file loads with a bare `load_model` anywhere. docs/model_file.md
 says it for users.
 """
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 MODEL = "model.keras"
 CARD_MEMBER, TRAINED_ON, TUNED_ON = "card.json", "trained_on.txt", "tuned_on.txt"
 LISTS = (TRAINED_ON, TUNED_ON)
+GUARD = "guard.npz"
 
 
 def save_model(
@@ -38,6 +40,7 @@ def save_model(
     *,
     trained_on: Iterable[str] | ImageList | None = None,
     tuned_on: Iterable[str] | ImageList | None = None,
+    guard: bytes | None = None,
 ) -> None:
     """Write an uncompiled `model` and its card to `target` (a `.keras` path), atomically.
 
@@ -48,6 +51,7 @@ def save_model(
         trained_on: the images it was trained on, as a list or as their digests, see
             `pixel_store.pixel_digest`; None if they are not known or not to be told.
         tuned_on: the images that chose its epoch and thresholds.
+        guard: its guard, as `inference.guard.Guard.to_bytes` has it.
     """
     with atomic_file(target) as temporary:
         archive = temporary.with_name(f"{temporary.name}.keras")
@@ -60,6 +64,8 @@ def save_model(
                         listed = images if isinstance(images, ImageList) else ImageList.of(images)
                         text = listed.to_text()
                         file.writestr(member, text, compress_type=zipfile.ZIP_DEFLATED)
+                if guard is not None:
+                    file.writestr(GUARD, guard, compress_type=zipfile.ZIP_DEFLATED)
             archive.replace(temporary)
         finally:
             archive.unlink(missing_ok=True)
@@ -80,6 +86,15 @@ def read_list(path: PathLike, member: str) -> ImageList | None:
     try:
         with zipfile.ZipFile(find_model(path)) as archive:
             return ImageList.from_text(archive.read(member).decode("ascii"))
+    except KeyError:
+        return None
+
+
+def read_guard(path: PathLike) -> bytes | None:
+    """The guard in a model file, see `save_model`; None if it has none."""
+    try:
+        with zipfile.ZipFile(find_model(path)) as archive:
+            return archive.read(GUARD)
     except KeyError:
         return None
 

@@ -23,6 +23,7 @@ from cxr_keras.errors import RunError
 from cxr_keras.evaluation.predictions import columns_of
 from cxr_keras.evaluation.result import Evaluation, frame_of, write_own_evaluation
 from cxr_keras.inference.forward import forward_split
+from cxr_keras.inference.guarded import make_guard
 from cxr_keras.metrics import per_label
 from cxr_keras.metrics.thresholds import choose_thresholds
 from cxr_keras.runs import model_file, run_folder
@@ -219,7 +220,16 @@ def _train(
     if processes.is_first:
         info["processes"] = processes.size
         run = _finish(
-            folder, network, part, config, recorder, info, start, seconds=seconds, begun=begun
+            folder,
+            network,
+            part,
+            prepared,
+            config,
+            recorder,
+            info,
+            start,
+            seconds=seconds,
+            begun=begun,
         )
     return cast(Run, processes.shared(run))
 
@@ -228,6 +238,7 @@ def _finish(
     folder: Path,
     network: keras.Model,
     part: TrainedPart,
+    prepared: Prepared,
     config: TrainConfig,
     recorder: Recorder,
     info: dict[str, Any],
@@ -253,12 +264,14 @@ def _finish(
         notice=info["notice"],
     )
     told = config.provenance
+    guard = make_guard(network, prepared.split(TRAIN), prepared.split(VAL))
     model_file.save_model(
         network,
         card,
         folder / model_file.MODEL,
         trained_on=listed(model_file.TRAINED_ON, splits[TRAIN], start) if told else None,
         tuned_on=listed(model_file.TUNED_ON, splits[VAL], start) if told else None,
+        guard=None if guard is None else guard.to_bytes(),
     )
     write_table(val, folder / run_folder.VAL_PREDICTIONS)
     history = recorder.history_frame()

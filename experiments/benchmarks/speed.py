@@ -169,8 +169,8 @@ def _predict_rate(model: Any, images: list[Path]) -> tuple[float, float]:
     import numpy as np
 
     from cxr_keras.data.images import read_image
+    from cxr_keras.inference.files import predict_files
     from cxr_keras.inference.forward import BATCH_SIZE
-    from cxr_keras.inference.prediction import predict_files
     from cxr_keras.runs.card import Card
     from cxr_keras.utils.threads import threaded_map
 

@@ -269,8 +269,9 @@ def test_the_header_s_identifiers(tmp_path):
         ({"PresentationIntentType": "FOR PROCESSING"}, (FOR_PROCESSING,)),
         ({"PresentationIntentType": "FOR PRESENTATION", "BurnedInAnnotation": "NO"}, ()),
         ({"BurnedInAnnotation": "YES"}, (BURNED_IN,)),
+        ({"ViewPosition": "LL"}, ("a lateral view",)),
     ],
-    ids=["processing", "presentation", "burned in"],
+    ids=["processing", "presentation", "burned in", "lateral"],
 )
 def test_what_a_film_warns_of(elements, warnings, tmp_path):
     found = read_radiograph(written(film(RAMP, **elements), tmp_path / "film"))

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr_keras.data.images import find_image_files, read_image
+from cxr_keras.data.images import find_image_files, read_image, read_radiograph
 from cxr_keras.errors import ImageError
 from cxr_keras.framing import Framing
+
+WEDGE = np.add.outer(np.linspace(0, 120, 60), np.linspace(0, 120, 60))
 
 GRADIENT = np.tile(np.linspace(0, 255, 320).astype("uint8"), (300, 1))
 
@@ -246,3 +248,24 @@ def test_a_crop_of_another_size_is_the_reference(tmp_path, size):
 def test_a_thread_is_whole_too(tmp_path):
     Image.new("L", (3000, 2), 200).save(tmp_path / "thread.png")
     assert (read_image(tmp_path / "thread.png", Framing(64, "whole")) > 0).sum() == 64
+
+
+@pytest.mark.parametrize(
+    ("pixels", "doubts"),
+    [
+        (WEDGE, ()),
+        (np.stack([WEDGE] * 3, axis=2), ()),  # grey in colours
+        (np.stack([WEDGE, WEDGE * 0.95, WEDGE * 0.9], axis=2), ()),  # a tinted scan
+        (
+            np.stack([WEDGE, WEDGE[::-1], WEDGE], axis=2),
+            ("a colour image, and a radiograph is grey",),
+        ),
+        (np.full((60, 60), 90), ("nearly one grey value",)),
+        (np.concatenate([WEDGE] * 3), ("more than twice as long as wide",)),
+    ],
+    ids=["grey", "grey in colours", "tinted", "colours", "flat", "long"],
+)
+def test_what_may_be_no_radiograph_is_said(pixels, doubts, tmp_path):
+    path = tmp_path / "image.png"
+    Image.fromarray(pixels.astype("uint8")).save(path)
+    assert read_radiograph(path).warnings == doubts

@@ -43,7 +43,7 @@ def test_the_sbit_chunk_decides(sbit, values, white, tmp_path):
     for bits in (None, 16, 12):
         found = read_radiograph(path, bits=bits)
         np.testing.assert_allclose(found.pixels, values * (255.0 / white), atol=0.51)
-        assert found.warnings == (f"a 16-bit PNG, read as {sbit} bits, by its sBIT chunk",)
+        assert found.warnings[0] == f"a 16-bit PNG, read as {sbit} bits, by its sBIT chunk"
 
 
 def test_the_data_set_decides_where_there_is_none(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.model_files import as_written_before, read_member
+from helpers.refusals import refusal
 from helpers.run_folders import COLUMNS, content, pixels_of, probabilities
 
 from cxr_keras import calibrate, ensemble, evaluate, load_model, predict
@@ -180,3 +181,30 @@ def test_a_file_on_its_own_is_calibrated_with_its_tables_beside_it(
     np.testing.assert_allclose(found, probabilities(tmp_path / "x"), atol=1e-6)
     assert (tmp_path / "metrics.csv").read_text() == "mine"
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_guarantee_goes_into_the_card_and_the_rows(copy, phantoms, tmp_path, capsys):
+    calibrate(copy, guarantee=0.5, resamples=0)
+    said = capsys.readouterr().err
+    card = model_file.read_card(copy)
+    assert card.guarantee["level"] == 0.5
+    assert "for patients like the" in said or "are too few for a guarantee" in said
+    rows = predict(copy, phantoms / "images", csv_file=tmp_path / "f.csv")
+    for row in rows:
+        least = card.guarantee["threshold"]
+        held = {name for name in card.findings if row.probabilities[name] >= least}
+        assert set(row.label_set) == held
+        assert list(row.label_set) == sorted(held, key=lambda name: -row.probabilities[name])
+    assert "label_set" in (tmp_path / "f.csv").read_text().splitlines()[0]
+    about = evaluate(copy, resamples=0, force=True).about
+    assert any("Label sets (guarantee 50%" in sentence for sentence in about)
+    calibrate(copy, resamples=0)  # a calibration without one takes it away
+    assert model_file.read_card(copy).guarantee is None
+    assert predict(copy, phantoms / "images")[0].label_set is None
+
+
+def test_a_guarantee_holds_for_no_other_prevalence(copy, tmp_path):
+    table = tmp_path / "p.csv"
+    table.write_text("label,prevalence\nNodule,0.1\n")
+    text = refusal(calibrate, copy, guarantee=0.9, prevalence=table)
+    assert "Leave one of them out" in text
