@@ -65,6 +65,36 @@ class Framing:
         before = (self.stored - self.size) // 2
         return before, self.stored - self.size - before
 
+    def in_square(
+        self, box: tuple[float, float, float, float], width: int, height: int
+    ) -> tuple[float, float, float, float]:
+        """Where a part of an image lies in the square that is stored of it.
+
+        Args:
+            box: x, y, width and height in pixels of the image, from its upper left corner.
+            width: of the image, in pixels.
+            height: of the image.
+
+        Returns:
+            Left, top, right and bottom in pixels of the stored square, cut off at its rim; left is
+            not below right where nothing of the box is in it.
+        """
+        side, shorter, longer = self.stored, min(width, height), max(width, height)
+        if self.fit == "crop":  # in whole pixels, as the image is scaled
+            across, down = (max(side, length * side // shorter) for length in (width, height))
+            left, top = -((across - side) // 2), -((down - side) // 2)
+        else:
+            across, down = (max(1, round(length * side / longer)) for length in (width, height))
+            left, top = (side - across) // 2, (side - down) // 2
+        x, y, wide, high = box
+        ends = (
+            left + x * across / width,
+            top + y * down / height,
+            left + (x + wide) * across / width,
+            top + (y + high) * down / height,
+        )
+        return tuple(min(max(end, 0.0), float(side)) for end in ends)  # type: ignore[return-value]
+
     def __str__(self) -> str:
         return f"{self.size} px, {self.fit}"
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from cxr_keras.utils.files import atomic_file
@@ -176,6 +178,39 @@ def combination_figure(frame: pd.DataFrame, note: str = "") -> Figure:
     axes.set_xlabel("images with this finding (at the end: alone + together)")
     # above the axes: with bars of like length no corner is free
     axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
+    return figure
+
+
+def localization_figure(
+    shown: Sequence[tuple[np.ndarray, np.ndarray, Sequence[Any], Any, str]],
+) -> Figure:
+    """Radiographs with a heat map, the radiologists' boxes and the box that the map draws.
+
+    Args:
+        shown: of each its pixels (side, side), map (side, side), boxes (left, top, right, bottom),
+            detected box or None, and finding.
+    """
+    columns = min(4, len(shown))
+    lines = -(-len(shown) // columns)
+    figure = Figure(figsize=(2.6 * columns, 2.9 * lines))
+    grid = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.axis("off")
+    for axes, (pixels, heat, boxes, detected, title) in zip(grid, shown, strict=False):
+        axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+        axes.imshow(heat, cmap="inferno", alpha=0.5 * heat, vmin=0, vmax=1)
+        outlines = [(box, "white", "-") for box in boxes]
+        outlines += [(detected, "deepskyblue", "--")] if detected else []
+        for (left, top, right, bottom), colour, style in outlines:
+            size = (right - left, bottom - top)
+            for edge, width in (("black", 3.0), (colour, 1.5)):  # seen on black and on white
+                lines_of = style if edge != "black" else "-"
+                axes.add_patch(
+                    Rectangle((left, top), *size, fill=False, ec=edge, lw=width, ls=lines_of)
+                )
+        axes.set_title(title if heat.any() else f"{title}: no map", fontsize=9)
+    figure.suptitle("white: radiologist, dashed: the map's box", fontsize=9)
+    figure.tight_layout()
     return figure
 
 

@@ -24,7 +24,7 @@ from cxr_keras.data.options import (
 )
 from cxr_keras.errors import CxrError
 from cxr_keras.framing import FIT, FITS, MAX_SIZE, MIN_SIZE, SIZE
-from cxr_keras.inference.options import NO_TTA, TTA
+from cxr_keras.inference.options import GRAD_CAM, METHODS, NO_TTA, TTA
 from cxr_keras.metrics.options import RESAMPLES
 from cxr_keras.runs.options import RUNS_FOLDER
 from cxr_keras.utils.memory import is_out_of_memory
@@ -184,6 +184,21 @@ def images_or_all(
             f"{value!r} is neither a number of images nor {EVERY_IMAGE}.", ctx=ctx, param=param
         )
     return int(value)
+
+
+def method_options(command: Command) -> Command:
+    """How heat maps are made."""
+    method = click.option(
+        "--method",
+        type=click.Choice(METHODS),
+        default=GRAD_CAM,
+        show_default=True,
+        help="Of heat maps.",
+    )
+    layer = click.option(
+        "--layer", metavar="NAME", help="Whose maps they are of  [default: the last before pooling]"
+    )
+    return method(layer(command))
 
 
 def output_dir_option(command: Command) -> Command:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from cxr_keras.cli.options import FOLDER, device_option, ray_option, tta_option
+from cxr_keras.cli.options import FOLDER, device_option, method_options, ray_option, tta_option
 from cxr_keras.cli.results import CSV, RUN
 
 LONGEST_NAME = 40
@@ -26,7 +26,8 @@ LONGEST_NAME = 40
     help="Write one row per image to this file; Ctrl-C leaves the rows so far in NAME.partial.csv.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
-@click.option("--heatmaps", type=FOLDER, help="Write Grad-CAM overlays into this folder.")
+@click.option("--heatmaps", type=FOLDER, help="Write heat maps into this folder.")
+@method_options
 @click.option(
     "--resolve-no-finding", is_flag=True, help="Drop No Finding where a finding is predicted, too."
 )

@@ -7,3 +7,14 @@ from typing import Literal, get_args
 Tta = Literal["none", "flip"]  # test-time augmentation; the views of each are in `tta`
 TTA: tuple[Tta, ...] = get_args(Tta)
 NO_TTA: Tta = "none"
+
+# heat map methods, see `heat_maps`
+METHODS = (
+    GRAD_CAM := "gradcam",
+    "gradcam++",
+    "layercam",
+    "hirescam",
+    "eigencam",
+    "occlusion",
+    "integrated-gradients",
+)

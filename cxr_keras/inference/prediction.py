@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cxr_keras.data.dicom import DIRECTORY, IDENTIFIERS, files_of_directory, is_dicom
 from cxr_keras.data.images import find_image_files
 from cxr_keras.errors import CxrError, DataError, ModelError
-from cxr_keras.inference.options import NO_TTA, Tta
+from cxr_keras.inference.options import GRAD_CAM, NO_TTA, Tta
 from cxr_keras.inference.prediction_csv import csv_rows
 from cxr_keras.inference.shards import share_of
 from cxr_keras.inference.tta import check_tta
@@ -23,6 +23,7 @@ from cxr_keras.utils.console import notice, progress_bar
 
 if TYPE_CHECKING:
     from cxr_keras.inference.files import Prediction
+    from cxr_keras.inference.heat_maps import HeatMaps
 
 
 def predict(
@@ -31,6 +32,8 @@ def predict(
     *,
     csv_file: PathLike | None = None,
     heatmaps: PathLike | None = None,
+    method: str = GRAD_CAM,
+    layer: str | None = None,
     resolve_no_finding: bool = False,
     tta: Tta = NO_TTA,
     shard: str | None = None,
@@ -48,8 +51,11 @@ def predict(
             guarantee label_set, for DICOM the header's identifiers, with a guard familiarity and
             unlike_training, warnings, error. What ends the work early leaves the rows so far in
             <name>.partial.csv.
-        heatmaps: a folder to write Grad-CAM overlays to, one per label predicted positive
-            (the most probable label where none is).
+        heatmaps: a folder to write heat maps to, one per label predicted positive (the most
+            probable label where none is). An empty map, where nothing speaks for the label, is
+            not drawn; the row says so.
+        method: of the heat maps, one of `options.METHODS`, see `heat_maps`.
+        layer: whose maps they are of; by default the last.
         resolve_no_finding: drop "No Finding" where a finding is predicted too, which it excludes.
         tta: test-time augmentation: "flip" averages the probabilities of each image and of its
             mirror image. Heat maps are of the image itself.
@@ -78,6 +84,7 @@ def predict(
     files = find_files(paths)
     from cxr_keras.inference.files import predict_files
     from cxr_keras.inference.guarded import read_guard
+    from cxr_keras.inference.heat_maps import HeatMaps
 
     guard = read_guard(file)
     if fix_orientation and guard is None:
@@ -107,7 +114,8 @@ def predict(
         results = predict_files(
             model, files, card=card, tta=tta, guard=guard, fix_orientation=fix_orientation
         )
-        draw = None if heatmaps is None else _overlays(model, card, files, Path(heatmaps))
+        if heatmaps is not None:
+            draw = _overlays(HeatMaps(model, method, layer), card, files, Path(heatmaps))
     with (
         csv_rows(csv_file, card, columns, part, guarded=guard is not None) as write,
         progress_bar("Reading radiographs", len(files)) as bar,
@@ -119,7 +127,7 @@ def predict(
                 stand = tuple(name for name in row.findings if name != card.normal)
                 row = dataclasses.replace(row, findings=stand)
             if draw is not None and not row.error:
-                draw(row)
+                row = draw(row)
             write(row)
             rows.append(dataclasses.replace(row, pixels=None))
             bar.advance()
@@ -170,23 +178,29 @@ def to_records(rows: Sequence[Prediction]) -> list[dict[str, Any]]:
 
 
 def _overlays(
-    model: Any, card: Card, files: Sequence[Path], folder: Path
-) -> Callable[[Prediction], None]:
-    """What writes a row's Grad-CAM overlays into `folder`."""
-    from cxr_keras.inference import grad_cam
+    explainer: HeatMaps, card: Card, files: Sequence[Path], folder: Path
+) -> Callable[[Prediction], Prediction]:
+    """What writes a row's heat maps into `folder`, and says in the row which are empty."""
+    from cxr_keras.inference.grad_cam import save_overlay
 
-    explainer = grad_cam.GradCam(model)
     names = _overlay_names(files)
 
-    def draw(row: Prediction) -> None:
+    def draw(row: Prediction) -> Prediction:
         assert row.pixels is not None
         top = max(row.probabilities, key=lambda name: row.probabilities[name])
         labels = row.findings or (top,)
         maps = explainer(row.pixels, [card.labels.index(name) for name in labels])
+        empty = [name for name, heat in zip(labels, maps, strict=True) if not heat.any()]
         for name, heat in zip(labels, maps, strict=True):
+            if name in empty:
+                continue
             target = folder / f"{names[row.path]}.{name.replace(' ', '_')}.png"
             title = f"{name}  {row.probabilities[name]:.2f}"
-            grad_cam.save_overlay(row.pixels, heat, target, title=title)
+            save_overlay(row.pixels, heat, target, title=title)
+        if not empty:
+            return row
+        said = f"no heat map of {', '.join(empty)}: nothing in the layer speaks for it"
+        return dataclasses.replace(row, warnings=(*row.warnings, said))
 
     return draw
 

@@ -1,0 +1,228 @@
+"""`localize`: heat maps against the boxes that radiologists drew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from cxr_keras.data import dicom
+from cxr_keras.data.dataset import IMAGE, PATH, PATIENT
+from cxr_keras.data.readers.nih import read_boxes
+from cxr_keras.data.reading import Data, as_data
+from cxr_keras.errors import DataError
+from cxr_keras.evaluation.evaluation import refuse_trained_on
+from cxr_keras.evaluation.measured import Measured, data_of, images_of, own_images
+from cxr_keras.framing import Framing
+from cxr_keras.inference.heat_maps import HeatMaps
+from cxr_keras.inference.options import GRAD_CAM
+from cxr_keras.metrics.localization import (
+    RULE,
+    Box,
+    centre_prior,
+    detected_box,
+    measure_map,
+    summary,
+)
+from cxr_keras.metrics.options import RESAMPLES
+from cxr_keras.plots import localization_figure, save_figure
+from cxr_keras.runs import model_file, run_folder
+from cxr_keras.runs.card import Card
+from cxr_keras.utils.arguments import PathLike
+from cxr_keras.utils.console import progress_bar
+from cxr_keras.utils.files import write_table
+
+TABLE, MAPS, FIGURE = "localize.csv", "maps.csv", "localize.png"
+RANDOM, CENTRE, UNTRAINED = "random map", "centre prior", "random weights"
+_BOX_SIDE = 1024  # NIH's boxes are in pixels of an image of this side, whatever the file's is
+_IMAGES = 16  # whose maps are made at a time
+_SHOWN = 12  # maps in the figure
+
+
+@dataclass(frozen=True)
+class Localization:
+    """What heat maps are worth as pointers.
+
+    Attributes:
+        table: see `metrics.localization.summary`; the maps of the method, of the same method on the
+            same network with random weights, of noise, and of a bell in the middle.
+        maps: a row a map and finding: map, image, patient, label, empty, and the measures.
+        folder: where the tables and the figure were written.
+        cell: pixels of the network's square that one place of a map stands for.
+        about: sentences that belong beside the numbers.
+    """
+
+    table: pd.DataFrame
+    maps: pd.DataFrame
+    folder: Path
+    cell: float
+    about: tuple[str, ...] = ()
+
+
+def localize(
+    run: PathLike,
+    data: Data | None = None,
+    *,
+    split: str | None = None,
+    method: str = GRAD_CAM,
+    layer: str | None = None,
+    resamples: int = RESAMPLES,
+    force: bool = False,
+    out: PathLike | None = None,
+) -> Localization:
+    """Measure a network's heat maps on every image that has a box.
+
+    Args:
+        run: a run folder or a `.keras` file.
+        data: a folder with `BBox_List_2017.csv`, NIH's or of phantoms; by default the data that
+            the network was trained on.
+        split: of the network's own data, by default its test split; of other data every image.
+        method: one of `inference.options.METHODS`.
+        layer: whose maps; by default the last before pooling.
+        resamples: of the bootstrap over patients; 0 for no intervals.
+        force: take images that the network was trained on, too.
+        out: folder for the tables and the figure; by default one beside the model.
+
+    Raises:
+        ModelError, DataError: the network or the data cannot be used, or no image has a box.
+        CxrError: there is no such method.
+    """
+    file = model_file.find_model(run)
+    card = model_file.read_card(file)
+    model = model_file.load_model(file)
+    explainer = HeatMaps(model, method, layer)
+    measured = _measured(file, card, as_data(data) or None, split)
+    boxes, cut = _boxes(measured, card)
+    rows = np.flatnonzero(measured.images.rows[IMAGE].isin(list(boxes)))
+    refuse_trained_on(file, measured.images.part(rows), force=force)
+    untrained = HeatMaps(_untrained(model), method, layer)
+    found: list[dict[str, object]] = []
+    shown: list[tuple[np.ndarray, np.ndarray, list[Box], Box | None, str]] = []
+    count = sum(len(labels) for labels in boxes.values())
+    with progress_bar("Drawing heat maps", count) as bar:
+        for name, patient, label, of, heats, pixels in _maps(
+            measured, boxes, card, explainer, untrained, method
+        ):
+            for kind, heat in heats.items():
+                whose = {"map": kind, "image": name, "patient": patient, "label": label}
+                found.append(whose | {"empty": not heat.any()} | measure_map(heat, of))
+            if len(shown) < _SHOWN:
+                shown.append((pixels, heats[method], of, detected_box(heats[method]), label))
+            bar.advance()
+    maps = pd.DataFrame(found)
+    table = summary(maps, resamples=resamples)
+    folder = Path(out) if out else run_folder.results_folder(file) / f"localize-{method}"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_table(table, folder / TABLE)
+    write_table(maps, folder / MAPS)
+    save_figure(localization_figure(shown), folder / FIGURE)
+    empty = int(maps.loc[maps["map"] == method, "empty"].sum())
+    about = [
+        f"{count:,} findings with boxes in {len(boxes):,} images. The detected box is {RULE}. "
+        f"One place of a map is {explainer.cell:.0f} of the network's {card.framing.size} pixels."
+    ]
+    if empty:
+        about.append(f"{empty:,} maps are empty, nothing speaks for the finding: they miss it.")
+    if cut:
+        about.append(f"{cut:,} boxes lie outside what the network sees: left out.")
+    return Localization(table, maps, folder, explainer.cell, tuple(about))
+
+
+def _measured(file: Path, card: Card, data: Data | None, split: str | None) -> Measured:
+    if data is not None or not card.data:
+        return images_of(data, split, card=card)
+    return own_images(data_of(file, card, None), split or card.measured_split)
+
+
+def _boxes(measured: Measured, card: Card) -> tuple[dict[str, dict[str, list[Box]]], int]:
+    """Image → finding → its boxes in the stored square, and how many boxes lie outside of it."""
+    listed = read_boxes(measured.root)
+    if listed.empty:
+        raise DataError(
+            f"{measured.root} has no boxes. Name a folder with BBox_List_2017.csv: NIH's, or "
+            "phantoms (`cxr-keras phantom`)."
+        )
+    rows = measured.images.rows.set_index(IMAGE)
+    listed = listed[listed[IMAGE].isin(rows.index) & listed["label"].isin(card.labels)]
+    found: dict[str, dict[str, list[Box]]] = {}
+    cut = 0
+    for name, group in listed.groupby(IMAGE, sort=False):
+        width, height = _size(str(rows.loc[name, PATH]))
+        for label, x, y, w, h in group[["label", "x", "y", "w", "h"]].itertuples(index=False):
+            across, down = width / _BOX_SIDE, height / _BOX_SIDE
+            box = (x * across, y * down, w * across, h * down)
+            placed = _seen(card.framing, card.framing.in_square(box, width, height))
+            if placed[0] < placed[2] and placed[1] < placed[3]:
+                found.setdefault(str(name), {}).setdefault(label, []).append(placed)
+            else:
+                cut += 1
+    if not found:
+        raise DataError(
+            f"None of the {len(measured.images):,} images has a box of a label that the network "
+            "knows. Name other data, or another --split."
+        )
+    return found, cut
+
+
+def _seen(framing: Framing, box: Box) -> Box:
+    """A box cut at the rim of the stored square that the network leaves out."""
+    before, after = framing.margins
+    ends = (before, before, framing.stored - after, framing.stored - after)
+    left, top, right, bottom = box
+    return max(left, ends[0]), max(top, ends[1]), min(right, ends[2]), min(bottom, ends[3])
+
+
+def _size(path: str) -> tuple[int, int]:
+    """Width and height of an image file."""
+    if dicom.is_dicom(path):
+        rows, columns = dicom.read_dicom(path).pixels.shape
+        return columns, rows
+    with Image.open(path) as image:
+        return image.size
+
+
+def _untrained(model: keras.Model) -> keras.Model:
+    """The same network with random weights: its maps must be others (Adebayo et al. 2018).
+
+    "Sanity Checks for Saliency Maps", NeurIPS 2018, https://arxiv.org/abs/1810.03292.
+    """
+    keras.utils.set_random_seed(0)
+    return keras.models.clone_model(model)
+
+
+def _maps(
+    measured: Measured,
+    boxes: dict[str, dict[str, list[Box]]],
+    card: Card,
+    explainer: HeatMaps,
+    untrained: HeatMaps,
+    method: str,
+) -> Iterator[tuple[str, object, str, list[Box], dict[str, np.ndarray], np.ndarray]]:
+    """(image, patient, finding, its boxes, each kind's map, pixels) of every finding with a box."""
+    rows = measured.images.rows
+    places = np.flatnonzero(rows[IMAGE].isin(list(boxes)))
+    rng = np.random.default_rng(0)
+    for start in range(0, len(places), _IMAGES):
+        some = places[start : start + _IMAGES]
+        pixels = measured.images.batch(some)[..., 0]
+        names = rows[IMAGE].to_numpy()[some]
+        pairs = [(place, label) for place, name in enumerate(names) for label in boxes[str(name)]]
+        asked = [(place, card.labels.index(label)) for place, label in pairs]
+        cells = {
+            method: explainer.cells(pixels, asked),
+            UNTRAINED: untrained.cells(pixels, asked),
+        }
+        for number, (place, label) in enumerate(pairs):
+            shape = cells[method][number].shape
+            small = {kind: found[number] for kind, found in cells.items()}
+            small[RANDOM] = rng.random(shape).astype("float32")
+            small[CENTRE] = centre_prior(shape[0])
+            heats = {kind: explainer.to_image(heat) for kind, heat in small.items()}
+            name = str(names[place])
+            patient = rows[PATIENT].to_numpy()[some[place]] if PATIENT in rows else name
+            yield name, patient, label, boxes[name][label], heats, pixels[place]

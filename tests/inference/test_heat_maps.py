@@ -1,0 +1,119 @@
+"""Heat map methods: against each map made alone, and against what a network really looks at."""
+
+import keras
+import numpy as np
+import pytest
+from helpers.refusals import refusal
+
+from cxr_keras import load_model, predict
+from cxr_keras.inference.heat_maps import HeatMaps, gradients_of
+from cxr_keras.inference.options import METHODS
+
+
+@pytest.fixture(scope="module")
+def spotter():
+    """A network of 64 × 64 pixels whose first output is how bright the brightest spot is."""
+    pixels = keras.Input((64, 64, 1), name="pixels")
+    x = keras.layers.Rescaling(1 / 255, name="scaled")(pixels)
+    kernel = np.zeros((8, 8, 1, 2), "float32")
+    kernel[..., 0] = 1 / 64
+    kernel[..., 1] = -1 / 64
+    conv = keras.layers.Conv2D(2, 8, strides=8, name="conv1")
+    x = conv(x)
+    x = keras.layers.ReLU(name="relu")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    dense = keras.layers.Dense(2, name="logits")
+    x = dense(x)
+    model = keras.Model(pixels, keras.layers.Activation("sigmoid", name="probabilities")(x))
+    conv.set_weights([kernel, np.zeros(2, "float32")])
+    dense.set_weights([np.array([[9.0, -9.0], [0.0, 0.0]], "float32"), np.zeros(2, "float32")])
+    return model
+
+
+def spots(*places):
+    """Dark images with one bright spot each."""
+    images = np.full((len(places), 64, 64), 20, "uint8")
+    for image, (row, column) in zip(images, places, strict=True):
+        image[row : row + 8, column : column + 8] = 250
+    return images
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_points_at_what_the_network_sees(spotter, method):
+    images = spots((8, 40), (48, 16))
+    explainer = HeatMaps(spotter, method)
+    for image, (row, column) in zip(images, ((8, 40), (48, 16)), strict=True):
+        heat = explainer(image, [0])[0]
+        assert heat.shape == (64, 64)
+        assert heat.max() > 0.8  # the highest place of a small map, drawn larger
+        peak = np.unravel_index(heat.argmax(), heat.shape)
+        assert abs(peak[0] - row - 3.5) <= 8, peak
+        assert abs(peak[1] - column - 3.5) <= 8, peak
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_pairs_together_are_pairs_alone(run, phantoms, method):
+    from cxr_keras.data.images import read_image
+
+    files = sorted((phantoms / "images").iterdir())[:3]
+    pixels = np.stack([read_image(file) for file in files])
+    explainer = HeatMaps(load_model(run.folder), method)
+    pairs = [(0, 3), (2, 1), (1, 0), (0, 0)]
+    together = explainer.cells(pixels, pairs)
+    assert (together >= 0).all()
+    for (image, label), found in zip(pairs, together, strict=True):
+        alone = explainer.cells(pixels[image : image + 1], [(0, label)])[0]
+        np.testing.assert_allclose(found, alone, atol=1e-4 * max(alone.max(), 1e-3))
+
+
+def test_a_gradient_is_the_slope_of_the_logit(spotter):
+    head = keras.Model(spotter.input, spotter.get_layer("logits").output)
+    images = spots((8, 40), (48, 16)).astype("float32")[..., np.newaxis]
+    slopes = gradients_of(head, images, [0, 1])
+    step = np.zeros_like(images)
+    step[0, 10, 42, 0], step[1, 50, 18, 0] = 1, 1
+    before, after = (np.asarray(head.predict_on_batch(x)) for x in (images, images + step))
+    for image, (row, column) in enumerate(((10, 42), (50, 18))):
+        expected = after[image, image] - before[image, image]
+        assert slopes[image, row, column, 0] == pytest.approx(expected, rel=1e-2)
+
+
+def test_nothing_that_speaks_for_a_finding_is_an_empty_map(spotter):
+    heat = HeatMaps(spotter)(spots((8, 8))[0], [1])  # brightness speaks against it
+    assert not heat.any()
+
+
+@pytest.mark.parametrize("method", ["gradcam", "layercam", "hirescam", "integrated-gradients"])
+def test_random_weights_make_other_maps(run, phantoms, method):
+    """Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018."""
+    from cxr_keras.data.images import read_image
+
+    pixels = np.stack([read_image(f) for f in sorted((phantoms / "images").iterdir())[:6]])
+    model = load_model(run.folder)
+    keras.utils.set_random_seed(1)
+    pairs = [(image, label) for image in range(6) for label in (0, 7)]
+    maps = [
+        HeatMaps(one, method).cells(pixels, pairs).reshape(len(pairs), -1)
+        for one in (model, keras.models.clone_model(model))
+    ]
+    alike = [np.corrcoef(a, b)[0, 1] for a, b in zip(*maps, strict=True) if a.any() and b.any()]
+    assert not alike or np.mean(np.abs(alike)) < 0.95  # the image itself is in every map
+    assert not np.allclose(*maps)
+
+
+def test_other_layers_and_what_there_is_none_of(spotter):
+    assert HeatMaps(spotter, layer="conv1").cell == 8
+    text = refusal(HeatMaps, spotter, layer="nonsense")
+    assert "no layer 'nonsense' of maps. Its last ones: " in text
+    assert "conv1, relu" in text
+    assert "no heat map method 'x'" in refusal(HeatMaps, spotter, "x")
+
+
+def test_an_empty_map_is_said_and_not_drawn(run, phantoms, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        HeatMaps, "__call__", lambda self, pixels, labels: np.zeros((len(labels), 256, 256))
+    )
+    image = next((phantoms / "images").iterdir())
+    row = predict(run.folder, image, heatmaps=tmp_path / "maps")[0]
+    assert "nothing in the layer speaks for it" in row.warnings[-1]
+    assert not list((tmp_path).glob("maps/*"))
