@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import stat
 import warnings
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,8 +19,16 @@ from typing import Any
 
 import numpy as np
 
-from cxr_keras.data.codestream import declared_size, inflates_to_too_much
-from cxr_keras.data.dicom_pixels import DEFLATED, NATIVE, number, shown_values, stored_values, text
+from cxr_keras.data.codestream import check_deflated, data_start, declared_size
+from cxr_keras.data.dicom_pixels import (
+    DEFLATED,
+    NATIVE,
+    RLE,
+    number,
+    shown_values,
+    stored_values,
+    text,
+)
 from cxr_keras.errors import DataError, ImageError
 
 SUFFIXES = (".dcm", ".dicom")  # usual ones; content decides
@@ -30,6 +40,8 @@ HEAD_BYTES = 140  # of a file, enough for `looks_like_dicom`
 
 # Radiographs; "OT" and none are what converted and old files say
 _MODALITIES = ("CR", "DX", "RG", "RF", "OT", "")
+# What an error may name; another text may be anything, a patient's name included
+_OTHERS = ("CT", "MR", "US", "MG", "XA", "NM", "PT", "IO", "PX", "SEG", "RTDOSE", "RTIMAGE", "SR")
 FOR_PROCESSING = "pixels FOR PROCESSING: raw detector values, which no viewer shows as they are"
 BURNED_IN = "burned-in annotations: text in the image may name the patient and mislead the network"
 
@@ -62,6 +74,8 @@ def looks_like_dicom(head: bytes) -> bool:
 def is_dicom(path: str | os.PathLike[str]) -> bool:
     """Whether the content of a file says that it is DICOM; False where it cannot be read."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
+            return False
         with open(path, "rb") as file:
             return looks_like_dicom(file.read(HEAD_BYTES))
     except OSError:
@@ -85,6 +99,7 @@ def read_dicom(path: str | os.PathLike[str]) -> DicomImage:
         raise ImageError(f"{path}: {reason}.")
     try:
         pixels = shown_values(dataset, stored_values(dataset, os.fspath(path)))
+        return DicomImage(pixels, _header(dataset), _warnings(dataset))
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
     except Exception as error:  # whatever a broken file leads decoders to
@@ -92,7 +107,6 @@ def read_dicom(path: str | os.PathLike[str]) -> DicomImage:
         raise ImageError(
             f"{path}: its pixels cannot be decoded ({syntax}, {type(error).__name__})."
         ) from None
-    return DicomImage(pixels, _header(dataset), _warnings(dataset))
 
 
 def files_of_directory(path: Path) -> list[Path]:
@@ -105,18 +119,19 @@ def files_of_directory(path: Path) -> list[Path]:
         dataset = read_dataset(path)
         records = dataset.get("DirectoryRecordSequence") or []
         named = [record.get("ReferencedFileID") for record in records]
+        files = [
+            path.parent.joinpath(*([name] if isinstance(name, str) else map(str, name)))
+            for name in named
+            if name
+        ]
+        outside = [one for one in files if not one.resolve().is_relative_to(path.parent.resolve())]
+        found = [one for one in files if is_dicom(one) or not one.exists()]
     except ImageError as error:
         raise DataError(str(error)) from None
     except Exception as error:
         raise DataError(f"{path} cannot be read as a DICOMDIR ({type(error).__name__}).") from None
-    root, found = path.parent.resolve(), []
-    for name in filter(None, named):
-        parts = [name] if isinstance(name, str) else list(name)
-        file = path.parent.joinpath(*parts)
-        if not file.resolve().is_relative_to(root):
-            raise DataError(f"{path} names files outside its folder, which are not opened.")
-        if is_dicom(file) or not file.exists():
-            found.append(file)
+    if outside:
+        raise DataError(f"{path} names files outside its folder, which are not opened.")
     return found
 
 
@@ -135,7 +150,6 @@ def pydicom() -> Any:
         raise ImageError(f"it is DICOM, which needs the extra dicom: {EXTRA}") from error
     library.config.settings.reading_validation_mode = library.config.IGNORE
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", module=r"pydicom\.")
     return library
 
 
@@ -147,13 +161,16 @@ def read_dataset(path: str | os.PathLike[str]) -> Any:
     """
     try:
         reader = pydicom()
+        warnings.filterwarnings("ignore", module=r"pydicom\.")  # each time: others reset filters
         if os.path.getsize(path) > MAX_FILE_BYTES:
             raise ImageError(f"it is larger than {MAX_FILE_BYTES >> 30} GB")
         content = Path(path).read_bytes()
         if not looks_like_dicom(content[:HEAD_BYTES]):
             raise ImageError("it is no DICOM file")
-        if DEFLATED.encode() in content[:1024] and inflates_to_too_much(content):
-            raise ImageError("it inflates to more than an image can hold")
+        if DEFLATED.encode() in content[: data_start(content)]:
+            check_deflated(content)
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror or error}.") from None
     except ImageError as error:
         raise ImageError(f"{path}: {error}.") from error.__cause__
     try:
@@ -174,7 +191,7 @@ def _unfit(dataset: Any) -> str:
     if "PixelData" not in dataset:
         return "this DICOM file holds no image"
     if modality not in _MODALITIES:
-        kind = modality if modality.isalnum() and len(modality) <= 8 else "unknown"
+        kind = modality if modality in _OTHERS else "another"
         return f"its modality is {kind}, and a radiograph's is CR or DX"
     if number(dataset, "NumberOfFrames", 1) != 1:
         return "it holds several frames; save one of them as a file"
@@ -200,8 +217,17 @@ def _unfit_size(dataset: Any, rows: int, columns: int) -> str:
         frame = next(pydicom().encaps.generate_frames(dataset.PixelData, number_of_frames=1))
     except Exception as error:
         return f"its compressed image is damaged ({type(error).__name__})"
-    if declared_size(frame) not in (None, (rows, columns)):
+    if dataset.file_meta.TransferSyntaxUID == RLE:
+        if len(frame) > 2 * rows * columns * number(dataset, "BitsAllocated", 8) // 8 + 64:
+            return "its compressed image is of another size than its header says"
+    elif declared_size(frame) != (rows, columns):
         return "its compressed image is of another size than its header says"
+    # what was looked at is what is decoded
+    for name in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+        if name in dataset:
+            del dataset[name]
+    dataset.PixelData = pydicom().encaps.encapsulate([frame], has_bot=False)
+    dataset["PixelData"].VR = "OB"
     return ""
 
 
@@ -220,7 +246,7 @@ def _header(dataset: Any) -> dict[str, str]:
 def _years(age: str) -> str:
     """Years of an age such as "045Y", "018M", "006W", "010D"; "" for another text."""
     parts = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
-    if len(age) < 2 or not age[:-1].isdecimal() or age[-1] not in parts:
+    if not re.fullmatch("[0-9]{1,4}[YMWD]", age):
         return ""
     return f"{int(age[:-1]) * parts[age[-1]]:.3g}"
 

@@ -16,8 +16,9 @@ from cxr_keras.errors import ImageError
 
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 DEFLATED = "1.2.840.10008.1.2.1.99"
+RLE = "1.2.840.10008.1.2.5"
+_LONGEST = 64  # characters, as the standard's LO
 _DECODERS = {
-    "1.2.840.10008.1.2.5": "pydicom",  # RLE; the one in Rust panics, which is no Exception
     "1.2.840.10008.1.2.4.50": "pillow",  # JPEG baseline
     "1.2.840.10008.1.2.4.51": "pillow",  # JPEG extended, of 8 bits
     "1.2.840.10008.1.2.4.57": "gdcm",  # JPEG lossless
@@ -45,9 +46,11 @@ def stored_values(dataset: Any, path: str) -> np.ndarray:
     """
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     bits, below = int(dataset.BitsStored), 0
-    if syntax in (*NATIVE, DEFLATED):
+    if syntax in (*NATIVE, DEFLATED, RLE):
         below = max(0, int(number(dataset, "HighBit", bits - 1)) + 1 - bits)
         dataset.BitsStored = bits + below  # pydicom takes the lowest bits for the image's
+        if syntax == RLE:  # the decoder in Rust panics at damaged files, which is no Exception
+            dataset.pixel_array_options(decoding_plugin="pydicom")
         values = np.asarray(dataset.pixel_array)
     else:
         decoder = _DECODERS.get(syntax)
@@ -58,6 +61,10 @@ def stored_values(dataset: Any, path: str) -> np.ndarray:
         else:
             dataset.pixel_array_options(decoding_plugin=decoder)
             values = np.asarray(dataset.pixel_array)
+        if int(number(dataset, "HighBit", bits - 1)) != bits - 1:
+            raise ImageError("its bits lie where those of compressed images cannot.")
+        above = max(0, values.dtype.itemsize * 8 - bits)
+        values = (values << above) >> above  # what is above the image's bits is not its
     if values.shape != (dataset.Rows, dataset.Columns):
         raise ImageError("its pixels are of another size than its header says.")
     return values >> below if below else values
@@ -68,7 +75,7 @@ def shown_values(dataset: Any, stored: np.ndarray) -> np.ndarray:
     from pydicom.pixels.processing import apply_modality_lut
 
     padding = _padding(dataset, stored)
-    values = np.asarray(apply_modality_lut(stored, dataset), "float64")
+    values = np.asarray(apply_modality_lut(stored, dataset), "float32")
     bright = _lookup(dataset, values)
     if bright is None:
         bright = _window(dataset, values)
@@ -82,7 +89,9 @@ def shown_values(dataset: Any, stored: np.ndarray) -> np.ndarray:
         bright = 1 - bright
     if padding is not None:
         bright[padding] = 0
-    return (bright * 255 + 0.5).astype("uint8")
+    bright *= 255
+    bright += 0.5
+    return np.asarray(bright.astype("uint8"))
 
 
 def _padding(dataset: Any, stored: np.ndarray) -> np.ndarray | None:
@@ -156,6 +165,7 @@ def number(dataset: Any, keyword: str, default: float | None) -> Any:
 def text(dataset: Any, keyword: str) -> str:
     """The value of an element as text; "" where there is none that can be read."""
     try:
-        return str(dataset.get(keyword) or "").strip()
+        value = str(dataset.get(keyword) or "")
+        return "".join(c for c in " ".join(value.split()) if c.isprintable())[:_LONGEST]
     except Exception:
         return ""

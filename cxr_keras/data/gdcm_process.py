@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from io import BytesIO
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -33,33 +34,39 @@ class _Child:
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", __name__],
+                    # -P: nothing is imported from the folder one stands in, which may hold films
+                    [sys.executable, "-P", "-m", "cxr_keras.data.gdcm_process"],
+                    env=os.environ | {"PYTHONPATH": _with_this_package()},
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
                 )
-                atexit.register(self.end)
+                atexit.register(self._ended)
             process = self._process
             watchdog = threading.Timer(_PATIENCE_S, process.kill)
             watchdog.start()
             try:
                 assert process.stdin is not None
                 assert process.stdout is not None
-                process.stdin.write(os.fsencode(path).hex().encode() + b"\n")
+                process.stdin.write(os.fsencode(os.path.abspath(path)).hex().encode() + b"\n")
                 process.stdin.flush()
                 answer = _answer(process.stdout)
             except OSError:
                 answer = b""
+            except BaseException:  # its answer would be taken for the next one's
+                self._ended()
+                raise
             finally:
                 watchdog.cancel()
         if not answer:
             raise ImageError("its pixels cannot be decoded: the compressed image is damaged.")
         return np.asarray(np.load(BytesIO(answer), allow_pickle=False))
 
-    def end(self) -> None:
+    def _ended(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            self._process = None
 
 
 _child = _Child()
@@ -72,6 +79,12 @@ def decode(path: str) -> np.ndarray:
         ImageError: it cannot be decoded, whatever became of the process that tried.
     """
     return _child.decode(path)
+
+
+def _with_this_package() -> str:
+    """PYTHONPATH, with the folder that holds this package, which may not be installed."""
+    here = str(Path(__file__).parents[2])
+    return os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
 
 
 def _answer(stream: IO[bytes]) -> bytes:

@@ -270,6 +270,6 @@ def _mean(
 ) -> pd.DataFrame:
     stacked = np.stack([table[columns].to_numpy() for table in tables])
     mean = np.clip(np.tensordot(weights, stacked, axes=1), 0.0, 1.0)
-    result = tables[0].copy()
+    result = tables[0].drop(columns="familiarity", errors="ignore")  # a member's guard's
     result[columns] = mean
     return result

@@ -164,6 +164,8 @@ def _guarantee_sentence(predictions: pd.DataFrame, card: Card) -> str:
     truth, probability = columns_of(predictions, known)
     patients = predictions[PATIENT] if PATIENT in predictions else np.arange(len(predictions))
     held, size = held_share(truth, probability, patients, threshold=card.guarantee["threshold"])
+    if np.isnan(held):
+        return ""
     return (
         f"Label sets (guarantee {card.guarantee['level']:.0%} for patients like those of "
         f"validation): {held:.1%} of a patient's findings on average, {size:.1f} of {len(known)} "

@@ -147,18 +147,19 @@ def fit_guard(train: Iterable[Sequence[np.ndarray]], val: Iterable[Sequence[np.n
         val: the same.
     """
     usual = [_usual(np.concatenate(parts)) for parts in zip(*train, strict=True)]
-    seen = [np.concatenate(parts) for parts in zip(*val, strict=True)]
-    depths = []
-    for depth, found in zip(usual, seen, strict=True):
-        distances = depth.distances(found)
+    # of validation images the distances alone are kept: there may be many
+    apart = [[d.distances(f) for d, f in zip(usual, part, strict=True)] for part in val]
+    each = [np.concatenate(parts) for parts in zip(*apart, strict=True)]
+    depths, scores = [], []
+    for depth, distances in zip(usual, each, strict=True):
         spread = max(float(distances.std()), 1e-6)
         depths.append(
             Depth(
                 depth.mean, depth.axes, depth.variances, depth.rest, float(distances.mean()), spread
             )
         )
-    guard = Guard(tuple(depths), np.zeros(len(_LEVELS)))
-    return Guard(guard.depths, np.quantile(guard.scores(seen), _LEVELS))
+        scores.append((distances - distances.mean()) / spread)
+    return Guard(tuple(depths), np.quantile(np.mean(scores, axis=0), _LEVELS))
 
 
 def _usual(features: np.ndarray) -> Depth:

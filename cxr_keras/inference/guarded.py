@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -52,7 +53,11 @@ class Guarded:
 
     def __init__(self, model: keras.Model, guard: Guard):
         self.model, self.guard = model, guard
-        self._seen = keras.Model(model.input, [model.output, *depths_of(model)])
+        maps = depths_of(model)
+        sizes = [min(3, m.shape[1]) * min(3, m.shape[2]) * m.shape[3] for m in maps]
+        if sizes != [len(depth.mean) for depth in guard.depths]:
+            raise ModelError("The model file holds a guard of another network. Train it again.")
+        self._seen = keras.Model(model.input, [model.output, *maps])
 
     def run(
         self, batches: Iterable[np.ndarray], *, tta: Tta = NO_TTA
@@ -123,7 +128,7 @@ def read_guard(file: Path) -> Guard | None:
         return None
     try:
         return Guard.from_bytes(content)
-    except (ValueError, KeyError, OSError, TypeError) as error:
+    except (ValueError, KeyError, OSError, TypeError, EOFError, BadZipFile) as error:
         raise ModelError(f"{file} holds a guard that cannot be read ({error}).") from error
 
 

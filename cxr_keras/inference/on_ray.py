@@ -60,19 +60,23 @@ def cluster(address: str) -> Iterator[Any]:
         yield ray
         return
     about = {"KERAS_BACKEND": keras.backend.backend()}
+    if "KERAS_TORCH_DEVICE" in os.environ:  # a worker sees the GPU that Ray gives it, and no other
+        about["KERAS_TORCH_DEVICE"] = os.environ["KERAS_TORCH_DEVICE"].split(":")[0]
+    # Ray itself would join a cluster that somebody else has started on this machine
+    address = address or os.environ.get("RAY_ADDRESS", "") or "local"
     try:
         if ":" in address:  # Ray itself would try for minutes
             host, port = address.removeprefix("ray://").rsplit(":", 1)
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(
-            address=address or None,
+            address=address,
             runtime_env={"env_vars": about},
             logging_level=logging.ERROR,
             log_to_driver=False,
         )
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
         raise CxrError(
-            f"No Ray cluster answers at {address or 'this machine'}: {error}. Start one with "
+            f"No Ray cluster answers at {address}: {error}. Start one with "
             "`ray start --head`, or give --ray without an address; for one that asks for a token, "
             "set RAY_AUTH_MODE=token."
         ) from error
@@ -83,7 +87,13 @@ def cluster(address: str) -> Iterator[Any]:
 
 
 def predict_on_ray(
-    file: Path, files: Sequence[Path], *, tta: Tta, fix_orientation: bool, address: str
+    file: Path,
+    files: Sequence[Path],
+    *,
+    tta: Tta,
+    fix_orientation: bool,
+    identifiers: bool,
+    address: str,
 ) -> Iterator[Prediction]:
     """Predict `files` on a Ray cluster, an actor with the network on each GPU or processor core.
 
@@ -92,6 +102,7 @@ def predict_on_ray(
         files: the images.
         tta: test-time augmentation.
         fix_orientation: see `prediction.predict`.
+        identifiers: see there; without, none leaves a worker.
         address: of the cluster, see `cluster`.
 
     Yields:
@@ -100,8 +111,10 @@ def predict_on_ray(
     Raises:
         CxrError: see `cluster`; or the workers that tried a part died every time.
     """
+    if not files:  # an empty part
+        return
     with cluster(address) as ray:
-        answers = _answers(ray, file, files, tta, fix_orientation)
+        answers = _answers(ray, file, files, (tta, fix_orientation, identifiers))
         for path in files:
             row = next(answers, None)
             if row is None:
@@ -111,21 +124,22 @@ def predict_on_ray(
 
 
 def _answers(
-    ray: Any, file: Path, files: Sequence[Path], tta: Tta, fix: bool
+    ray: Any, file: Path, files: Sequence[Path], options: tuple[Tta, bool, bool]
 ) -> Iterator[Prediction]:
     """The row of each file, in order, under its absolute path."""
     context = ray.data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    gpus = int(ray.cluster_resources().get("GPU", 0))
+    on_gpu = os.environ.get("KERAS_TORCH_DEVICE", "cuda") != "cpu"
+    gpus = int(ray.cluster_resources().get("GPU", 0)) if on_gpu else 0
     cores = int(ray.cluster_resources().get("CPU", 1))
     with ray.data.DataContext.current(context):
         paths = [{"path": os.fsencode(path.absolute())} for path in files]
         parts = ray.data.from_items(paths, override_num_blocks=-(-len(files) // PART))
         rows = parts.map_batches(
             _Worker,
-            fn_constructor_args=(file.read_bytes(), tta, fix),
+            fn_constructor_args=(file.read_bytes(), *options),
             batch_size=PART,
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=gpus or cores),
             num_gpus=1 if gpus else None,
@@ -142,7 +156,7 @@ def _answers(
 class _Worker:
     """A network on one worker, which predicts part after part."""
 
-    def __init__(self, model: bytes, tta: Tta, fix: bool):
+    def __init__(self, model: bytes, tta: Tta, fix: bool, identifiers: bool):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.keras"
             file.write_bytes(model)
@@ -153,11 +167,13 @@ class _Worker:
                 "guard": read_guard(file),
                 "fix_orientation": fix,
             }
+        self.identifiers = identifiers
 
     def __call__(self, part: dict[str, np.ndarray]) -> dict[str, Any]:
         files = [Path(os.fsdecode(path)) for path in part["path"]]
         rows = predict_files(self.model, files, **self.options)
-        return {"row": [pickle.dumps(dataclasses.replace(row, pixels=None)) for row in rows]}
+        less: dict[str, Any] = {"pixels": None} | ({} if self.identifiers else {"header": {}})
+        return {"row": [pickle.dumps(dataclasses.replace(row, **less)) for row in rows]}
 
 
 def _reason(error: BaseException) -> str:

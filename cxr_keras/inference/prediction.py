@@ -92,7 +92,7 @@ def predict(
             f"{file} has no guard, which tells how an image lies. Leave --fix-orientation out."
         )
     columns = IDENTIFIERS if identifiers and any(map(is_dicom, files)) else ()
-    part = None
+    part, names = None, _overlay_names(files)
     if shard is not None:
         total = len(files)
         before, share = share_of(files, shard)
@@ -108,14 +108,21 @@ def predict(
     if ray is not None:
         from cxr_keras.inference.on_ray import predict_on_ray
 
-        results = predict_on_ray(file, files, tta=tta, fix_orientation=fix_orientation, address=ray)
+        results = predict_on_ray(
+            file,
+            files,
+            tta=tta,
+            fix_orientation=fix_orientation,
+            identifiers=identifiers,
+            address=ray,
+        )
     else:
         model = model_file.load_model(file)
         results = predict_files(
             model, files, card=card, tta=tta, guard=guard, fix_orientation=fix_orientation
         )
         if heatmaps is not None:
-            draw = _overlays(HeatMaps(model, method, layer), card, files, Path(heatmaps))
+            draw = _overlays(HeatMaps(model, method, layer), card, names, Path(heatmaps))
     with (
         csv_rows(csv_file, card, columns, part, guarded=guard is not None) as write,
         progress_bar("Reading radiographs", len(files)) as bar,
@@ -178,12 +185,10 @@ def to_records(rows: Sequence[Prediction]) -> list[dict[str, Any]]:
 
 
 def _overlays(
-    explainer: HeatMaps, card: Card, files: Sequence[Path], folder: Path
+    explainer: HeatMaps, card: Card, names: dict[Path, str], folder: Path
 ) -> Callable[[Prediction], Prediction]:
     """What writes a row's heat maps into `folder`, and says in the row which are empty."""
     from cxr_keras.inference.grad_cam import save_overlay
-
-    names = _overlay_names(files)
 
     def draw(row: Prediction) -> Prediction:
         assert row.pixels is not None

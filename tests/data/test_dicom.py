@@ -1,9 +1,11 @@
 """DICOM files as images: each trap of the standard, and files that are no radiograph."""
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ from cxr_keras.data.dicom import (
     read_dicom,
 )
 from cxr_keras.data.images import find_image_files, read_image, read_radiograph
-from cxr_keras.errors import ImageError
+from cxr_keras.errors import DataError, ImageError
 
 pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")
 
@@ -285,7 +287,7 @@ COLOUR = np.zeros((24, 20, 3), "uint8")
     ("elements", "reason"),
     [
         ({"Modality": "CT"}, "its modality is CT"),
-        ({"Modality": "Miller^Jo"}, "its modality is unknown"),
+        ({"Modality": "MRN4711"}, "its modality is another"),
         ({"NumberOfFrames": 3}, "several frames"),
         ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "colour image"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "colour image"),
@@ -315,6 +317,75 @@ def test_a_compressed_image_of_another_size_is_not_decoded(tmp_path):
         assert "of another size than its header says" in text
 
 
+def test_header_values_are_one_short_line(tmp_path):
+    made = film(RAMP, PatientID="MRN\r\n=1+1 " + "x" * 500, PatientAge="9" * 400 + "Y")
+    found = read_dicom(written(made, tmp_path / "film")).header
+    assert found["patient_id"].startswith("MRN =1+1 x")
+    assert len(found["patient_id"]) == 64
+    assert "age" not in found
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    path = written(film(RAMP), tmp_path / "film")
+    monkeypatch.setattr(
+        Path, "read_bytes", lambda self: (_ for _ in ()).throw(OSError(5, "bad sector"))
+    )
+    assert refusal(read_dicom, path) == f"{path}: bad sector."
+
+
+@pytest.mark.parametrize("name", ["RLELossless", "JPEGLSLossless", "JPEG2000Lossless"])
+def test_bits_above_those_of_a_compressed_image_do_not_count(name, tmp_path):
+    plain = film(LARGE, BitsStored=12, WindowCenter=2000, WindowWidth=3000)
+    expected = shown(plain, tmp_path)
+    made = film(LARGE | 0x4000)  # 16 bits are encoded, of which 12 are the image's
+    made.WindowCenter, made.WindowWidth = 2000, 3000
+    made.compress(getattr(pydicom.uid, name))
+    made.BitsStored, made.HighBit = 12, 11
+    np.testing.assert_array_equal(shown(made, tmp_path), expected)
+    made.BitsStored, made.HighBit = 12, 15
+    if name == "RLELossless":
+        made = film(LARGE << 4, WindowCenter=2000, WindowWidth=3000)
+        made.compress(pydicom.uid.RLELossless)
+        made.BitsStored, made.HighBit = 12, 15
+        np.testing.assert_array_equal(shown(made, tmp_path), expected)
+    else:
+        assert "its bits lie where" in refusal(shown, made, tmp_path)
+
+
+def test_a_compressed_image_that_hides_its_size(tmp_path):
+    made = film(LARGE)
+    made.compress(pydicom.uid.JPEG2000Lossless)
+    frame = next(pydicom.encaps.generate_frames(made.PixelData, number_of_frames=1))
+    for hidden in (
+        b"\x00\x00\x00\x0cjP  \r\n\x87\n" + frame,
+        frame[2:],
+        frame[:40] + b"\0\3" + frame[42:],
+    ):
+        made.PixelData = pydicom.encaps.encapsulate([hidden])
+        text = refusal(read_dicom, written(made, tmp_path / "film"))
+        assert "of another size than its header says" in text
+
+
+def test_an_offset_table_does_not_lead_elsewhere(tmp_path):
+    made = film(LARGE)
+    made.compress(pydicom.uid.JPEG2000Lossless)
+    expected = shown(made, tmp_path)
+    made.ExtendedOffsetTable = (10**6).to_bytes(8, "little")
+    made.ExtendedOffsetTableLengths = (10**6).to_bytes(8, "little")
+    np.testing.assert_array_equal(shown(made, tmp_path), expected)
+
+
+def test_fill_bytes_in_a_compressed_image(tmp_path):
+    made = film(LARGE)
+    made.compress(pydicom.uid.JPEGLSLossless)
+    frame = next(pydicom.encaps.generate_frames(made.PixelData, number_of_frames=1))
+    expected = shown(made, tmp_path)
+    made.PixelData = pydicom.encaps.encapsulate([frame[:2] + b"\xff" + frame[2:]])
+    np.testing.assert_array_equal(shown(made, tmp_path), expected)
+    made.Rows = 12
+    assert "another size" in refusal(read_dicom, written(made, tmp_path / "film"))
+
+
 def test_a_file_that_inflates_without_end(tmp_path, monkeypatch):
     from cxr_keras.data import codestream
 
@@ -322,6 +393,39 @@ def test_a_file_that_inflates_without_end(tmp_path, monkeypatch):
     content = compressed(film(np.zeros((99, 99), "uint16")), "DeflatedExplicitVRLittleEndian")
     (tmp_path / "film").write_bytes(content)
     assert "inflates to more than" in refusal(read_dicom, tmp_path / "film")
+    # a wrong length of the file meta information does not hide it
+    (tmp_path / "film").write_bytes(content[:140] + bytes(4) + content[144:])
+    assert "inflates to more than" in refusal(read_dicom, tmp_path / "film")
+
+
+def test_a_read_that_was_interrupted_does_not_shift_the_next(tmp_path, monkeypatch):
+    paths = []
+    for number in (1, 2):
+        plain = written(film(RAMP // number), tmp_path / f"plain{number}")
+        encode_by_gdcm(plain, tmp_path / f"film{number}", "JPEGLosslessProcess14_1")
+        paths.append(tmp_path / f"film{number}")
+    expected = [read_dicom(path).pixels for path in paths]
+    with monkeypatch.context() as patch:
+
+        def interrupted(stream):
+            raise KeyboardInterrupt
+
+        patch.setattr("cxr_keras.data.gdcm_process._answer", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            read_dicom(paths[0])
+    np.testing.assert_array_equal(read_dicom(paths[1]).pixels, expected[1])
+
+
+def test_nothing_is_imported_from_the_folder_of_the_films(tmp_path):
+    plain = written(film(RAMP), tmp_path / "plain")
+    encode_by_gdcm(plain, tmp_path / "film", "JPEGLosslessProcess14_1")
+    (tmp_path / "pydicom.py").write_text("open('was_run', 'w')")
+    code = "from cxr_keras.data.dicom import read_dicom; print(read_dicom('film').pixels.shape)"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "(24, 20)"
+    assert not (tmp_path / "was_run").exists()
 
 
 def test_sequences_in_sequences(tmp_path):
@@ -386,6 +490,21 @@ def test_a_dicomdir_names_its_films(tmp_path):
     written(film(RAMP), tmp_path / "IM1")
     path = directory(tmp_path, None, ["A", "IM2"], "IM1", "GONE")
     assert files_of_directory(path) == [tmp_path / name for name in ("A/IM2", "IM1", "GONE")]
+
+
+@pytest.mark.parametrize("name", ["A\0B", "x" * 5000, ["A", "\0"]], ids=["nul", "long", "part"])
+def test_a_dicomdir_of_nonsense_is_a_sentence_or_names_nothing(name, tmp_path):
+    path = directory(tmp_path, name)
+    try:
+        assert not [file for file in files_of_directory(path) if file.exists()]
+    except DataError as error:
+        assert "cannot be read as a DICOMDIR" in str(error)  # noqa: PT017
+
+
+def test_a_pipe_is_no_film(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert not is_dicom(tmp_path / "pipe")
+    assert find_image_files(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", [["..", "..", "secret"], "/etc/passwd", ["A", "..", "..", "x"]])

@@ -198,5 +198,10 @@ def test_a_damaged_guard_is_a_sentence(guarded, tmp_path):
     model = model_file.load_model(guarded[0])
     card = model_file.read_card(guarded[0])
     file = tmp_path / "model.keras"
-    model_file.save_model(model, card, file, guard=b"nonsense")
-    assert "holds a guard that cannot be read" in refusal(predict, file, guarded[1] / "images")
+    whole = model_file.read_guard(guarded[0])
+    for content in (b"nonsense", b"", whole[:100], whole[:-30]):
+        model_file.save_model(model, card, file, guard=content)
+        assert "holds a guard that cannot be read" in refusal(predict, file, guarded[1] / "images")
+    other = fit_guard([[cloud(80, 7)]], [[cloud(80, 7)]])
+    model_file.save_model(model, card, file, guard=other.to_bytes())
+    assert "a guard of another network" in refusal(predict, file, guarded[1] / "images")

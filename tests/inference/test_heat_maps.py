@@ -96,9 +96,8 @@ def test_random_weights_make_other_maps(run, phantoms, method):
         HeatMaps(one, method).cells(pixels, pairs).reshape(len(pairs), -1)
         for one in (model, keras.models.clone_model(model))
     ]
-    alike = [np.corrcoef(a, b)[0, 1] for a, b in zip(*maps, strict=True) if a.any() and b.any()]
-    assert not alike or np.mean(np.abs(alike)) < 0.95  # the image itself is in every map
-    assert not np.allclose(*maps)
+    shapes = [found / np.maximum(found.max(axis=1, keepdims=True), 1e-12) for found in maps]
+    assert np.abs(shapes[0] - shapes[1]).mean() > 0.02
 
 
 def test_other_layers_and_what_there_is_none_of(spotter):

@@ -89,3 +89,18 @@ def test_more_parts_than_images_on_the_command_line(run, phantoms, tmp_path):
     result = CliRunner().invoke(main, [*line, str(tmp_path / "all.csv")])
     assert result.exit_code == 0, result.output
     assert [row[0] for row in rows_of(tmp_path / "all.csv")] == ["path", film]
+
+
+def test_parts_draw_heat_maps_under_the_names_of_the_whole(run, phantoms, tmp_path):
+    image = next((phantoms / "images").iterdir())
+    for patient in ("A", "B"):
+        (tmp_path / patient).mkdir()
+        (tmp_path / patient / "IM1.png").write_bytes(image.read_bytes())
+    for part in ("1/3", "2/3", "3/3"):  # one of them is empty
+        predict(
+            run.folder, [tmp_path / "A", tmp_path / "B"], shard=part, heatmaps=tmp_path / "maps"
+        )
+    assert {path.name.split(".")[0] for path in (tmp_path / "maps").iterdir()} == {
+        "A__IM1",
+        "B__IM1",
+    }
