@@ -25,7 +25,7 @@ LOSS_NAMES = {
 }
 
 
-def save_figure(figure: Figure, target: Path) -> None:
+def save_figure(figure: Figure, target: Path, *, dpi: int = 150) -> None:
     """Write a figure to `target`, atomically, in the format of its suffix.
 
     The same figure gives the same bytes: an SVG has neither a date nor drawn-by-lot ids.
@@ -33,7 +33,7 @@ def save_figure(figure: Figure, target: Path) -> None:
     kind = target.suffix[1:]
     metadata = {"Date": None} if kind == "svg" else None
     with atomic_file(target) as temporary, rc_context({"svg.hashsalt": "cxr-keras"}):
-        figure.savefig(temporary, format=kind, dpi=150, bbox_inches="tight", metadata=metadata)
+        figure.savefig(temporary, format=kind, dpi=dpi, bbox_inches="tight", metadata=metadata)
 
 
 def loss_figure(

@@ -7,7 +7,13 @@ from typing import Any
 
 import click
 
-from cxr_keras.cli.options import FOLDER, device_option, method_options, resamples_option
+from cxr_keras.cli.options import (
+    FOLDER,
+    device_option,
+    method_options,
+    resamples_option,
+    tta_option,
+)
 from cxr_keras.cli.results import RUN
 from cxr_keras.evaluation.options import SPLIT_CHOICES
 
@@ -45,6 +51,7 @@ SHOWN = {
     help="Of the network's own data  [default: test; of other data every image]",
 )
 @method_options
+@tta_option
 @resamples_option
 @click.option("--force", is_flag=True, help="Take images that the network was trained on, too.")
 @click.option("--out", type=FOLDER, help="Folder for the tables  [default: beside the model]")

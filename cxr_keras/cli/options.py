@@ -261,8 +261,8 @@ def tta_option(command: Command) -> Command:
         type=click.Choice(TTA),
         default=NO_TTA,
         show_default=True,
-        help="Test-time augmentation. flip: the mean probability of each image and of its mirror "
-        "image, in twice the time.",
+        help="Test-time augmentation. flip: the mean over each image and its mirror image, of "
+        "probabilities and of heat maps, in twice the time.",
     )(command)
 
 

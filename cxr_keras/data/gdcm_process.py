@@ -50,7 +50,7 @@ class _Child:
                 assert process.stdout is not None
                 process.stdin.write(os.fsencode(os.path.abspath(path)).hex().encode() + b"\n")
                 process.stdin.flush()
-                answer = _answer(process.stdout)
+                answer = answer_of(process.stdout)
             except OSError:
                 answer = b""
             except BaseException:  # its answer would be taken for the next one's
@@ -87,7 +87,7 @@ def _with_this_package() -> str:
     return os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
 
 
-def _answer(stream: IO[bytes]) -> bytes:
+def answer_of(stream: IO[bytes]) -> bytes:
     """The array that the child wrote; nothing where it wrote none, or died."""
     length = int.from_bytes(stream.read(_LENGTH_BYTES), "big")
     answer = stream.read(length)

@@ -106,6 +106,25 @@ def read_radiograph(
         raise ImageError(f"{path}: the image cannot be decoded ({why}).") from error
 
 
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Width and height of an image file in pixels, as it is shown.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    try:
+        if dicom.is_dicom(path):
+            rows, columns = dicom.read_dicom(path).pixels.shape
+            return columns, rows
+        with Image.open(path, formats=_FORMATS) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) >= 5
+            return image.size[::-1] if turned else image.size
+    except ImageError:
+        raise
+    except Exception as error:
+        raise ImageError(f"{path}: the image cannot be decoded.") from error
+
+
 def find_image_files(folder: Path) -> list[Path]:
     """Every PNG, JPEG and DICOM file below `folder`, in natural reading order.
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from cxr_keras.data import dicom
 from cxr_keras.data.dataset import IMAGE, PATH, PATIENT
+from cxr_keras.data.images import image_size
 from cxr_keras.data.readers.nih import read_boxes
 from cxr_keras.data.reading import Data, as_data
 from cxr_keras.errors import DataError
@@ -20,7 +19,8 @@ from cxr_keras.evaluation.evaluation import refuse_trained_on
 from cxr_keras.evaluation.measured import Measured, data_of, images_of, own_images
 from cxr_keras.framing import Framing
 from cxr_keras.inference.heat_maps import HeatMaps
-from cxr_keras.inference.options import GRAD_CAM
+from cxr_keras.inference.options import GRAD_CAM, NO_TTA, Tta
+from cxr_keras.inference.tta import check_tta
 from cxr_keras.metrics.localization import (
     RULE,
     Box,
@@ -71,6 +71,7 @@ def localize(
     split: str | None = None,
     method: str = GRAD_CAM,
     layer: str | None = None,
+    tta: Tta = NO_TTA,
     resamples: int = RESAMPLES,
     force: bool = False,
     out: PathLike | None = None,
@@ -84,6 +85,7 @@ def localize(
         split: of the network's own data, by default its test split; of other data every image.
         method: one of `inference.options.METHODS`.
         layer: whose maps; by default the last before pooling.
+        tta: "flip" takes the mean of the map of an image and that of its mirror image.
         resamples: of the bootstrap over patients; 0 for no intervals.
         force: take images that the network was trained on, too.
         out: folder for the tables and the figure; by default one beside the model.
@@ -95,12 +97,12 @@ def localize(
     file = model_file.find_model(run)
     card = model_file.read_card(file)
     model = model_file.load_model(file)
-    explainer = HeatMaps(model, method, layer)
+    explainer = HeatMaps(model, method, layer, tta=check_tta(tta))
     measured = _measured(file, card, as_data(data) or None, split)
     boxes, cut = _boxes(measured, card)
     rows = np.flatnonzero(measured.images.rows[IMAGE].isin(list(boxes)))
     refuse_trained_on(file, measured.images.part(rows), force=force)
-    untrained = HeatMaps(_untrained(model), method, layer)
+    untrained = HeatMaps(_untrained(model), method, layer, tta=tta)
     found: list[dict[str, object]] = []
     shown: list[tuple[np.ndarray, np.ndarray, list[Box], Box | None, str]] = []
     count = sum(len(labels) for labels in boxes.values())
@@ -116,7 +118,12 @@ def localize(
             bar.advance()
     maps = pd.DataFrame(found)
     table = summary(maps, resamples=resamples)
-    folder = Path(out) if out else run_folder.results_folder(file) / f"localize-{method}"
+    folder = (
+        Path(out)
+        if out
+        else run_folder.results_folder(file)
+        / "-".join(["localize", method, *([tta] if tta != NO_TTA else [])])
+    )
     folder.mkdir(parents=True, exist_ok=True)
     write_table(table, folder / TABLE)
     write_table(maps, folder / MAPS)
@@ -152,7 +159,7 @@ def _boxes(measured: Measured, card: Card) -> tuple[dict[str, dict[str, list[Box
     found: dict[str, dict[str, list[Box]]] = {}
     cut = 0
     for name, group in listed.groupby(IMAGE, sort=False):
-        width, height = _size(str(rows.loc[name, PATH]))
+        width, height = image_size(str(rows.loc[name, PATH]))
         for label, x, y, w, h in group[["label", "x", "y", "w", "h"]].itertuples(index=False):
             across, down = width / _BOX_SIDE, height / _BOX_SIDE
             box = (x * across, y * down, w * across, h * down)
@@ -175,15 +182,6 @@ def _seen(framing: Framing, box: Box) -> Box:
     ends = (before, before, framing.stored - after, framing.stored - after)
     left, top, right, bottom = box
     return max(left, ends[0]), max(top, ends[1]), min(right, ends[2]), min(bottom, ends[3])
-
-
-def _size(path: str) -> tuple[int, int]:
-    """Width and height of an image file."""
-    if dicom.is_dicom(path):
-        rows, columns = dicom.read_dicom(path).pixels.shape
-        return columns, rows
-    with Image.open(path) as image:
-        return image.size
 
 
 def _untrained(model: keras.Model) -> keras.Model:

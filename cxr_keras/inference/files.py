@@ -37,6 +37,7 @@ class Prediction:
         familiarity: how usual the image is to the network, 0…1, see `inference.guard`; None where
             the network has no guard.
         warnings: what may be wrong with the image.
+        corrected: how it was changed before it was predicted, see `fix_orientation`.
         error: why the file could not be read; empty for a good one.
         pixels: uint8 (side, side), what the network was given; None for a bad file.
     """
@@ -48,6 +49,7 @@ class Prediction:
     header: dict[str, str] = field(default_factory=dict)
     familiarity: float | None = None
     warnings: tuple[str, ...] = ()
+    corrected: str = ""
     error: str = ""
     pixels: np.ndarray | None = field(default=None, repr=False, compare=False)
 
@@ -125,7 +127,8 @@ def _looked_into(
         image = Radiograph(found.pixels, row.header, (*row.warnings, f"predicted {found.name}"))
         batch = [found.pixels[np.newaxis, ..., np.newaxis]]
         values, familiarity = next(_answers(guarded.model, guarded, batch, tta))
-        rows[place] = _row(row.path, image, values, card, familiarity)
+        fixed = _row(row.path, image, values, card, familiarity)
+        rows[place] = dataclasses.replace(fixed, corrected=found.name)
     return rows
 
 

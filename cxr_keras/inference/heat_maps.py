@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image
 
 from cxr_keras.errors import CxrError, ModelError
-from cxr_keras.inference.options import GRAD_CAM, METHODS
+from cxr_keras.inference.options import GRAD_CAM, METHODS, NO_TTA, Tta
 from cxr_keras.models.adaptive import PREFIX as ADAPTIVE
 from cxr_keras.models.blocks import CENTRE_CROP, LOGITS
 from cxr_keras.models.torch_kernels import native_kernels
@@ -47,20 +47,28 @@ class HeatMaps:
         method: one of `METHODS`.
         layer: whose maps are looked at; by default the last before pooling. Occlusion and
             integrated gradients look at the image itself.
+        tta: "flip" takes the mean of the map of an image and that of its mirror image.
 
     Raises:
         ModelError: the network has no convolution, no such layer, or is an ensemble.
         CxrError: there is no such method.
     """
 
-    def __init__(self, model: keras.Model, method: str = GRAD_CAM, layer: str | None = None):
+    def __init__(
+        self,
+        model: keras.Model,
+        method: str = GRAD_CAM,
+        layer: str | None = None,
+        *,
+        tta: Tta = NO_TTA,
+    ):
         if method not in METHODS:
             raise CxrError(
                 f"There is no heat map method {method!r}. Choose one of: {', '.join(METHODS)}."
             )
         if any(isinstance(one, keras.Model) for one in model.layers):
             raise ModelError("An ensemble has no heat map of its own. Ask one of its members.")
-        self.method = method
+        self.method, self._tta = method, tta
         self._side, self._cropped = model.input_shape[1], _cropped(model)
         logits = model.get_layer(LOGITS).output
         place = _last_map(model) if layer is None else _map_of(model, layer)
@@ -91,6 +99,13 @@ class HeatMaps:
         Returns:
             float32 (len(pairs), h, w).
         """
+        found = self._cells(pixels, pairs)
+        if self._tta != NO_TTA:
+            mirrored = self._cells(np.ascontiguousarray(pixels[:, :, ::-1]), pairs)
+            found = (found + mirrored[:, :, ::-1]) / 2
+        return found
+
+    def _cells(self, pixels: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
         images = pixels[..., np.newaxis]
         if self.method == "occlusion":
             return np.stack([self._occlusion(images[i : i + 1], label) for i, label in pairs])

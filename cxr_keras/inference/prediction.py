@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cxr_keras.data.dicom import DIRECTORY, IDENTIFIERS, files_of_directory, is_dicom
-from cxr_keras.data.images import find_image_files
+from cxr_keras.data.images import find_image_files, image_size, read_image
 from cxr_keras.errors import CxrError, DataError, ModelError
+from cxr_keras.framing import Framing
 from cxr_keras.inference.options import GRAD_CAM, NO_TTA, Tta
 from cxr_keras.inference.prediction_csv import csv_rows
 from cxr_keras.inference.shards import share_of
@@ -20,6 +23,8 @@ from cxr_keras.runs import model_file
 from cxr_keras.runs.card import Card
 from cxr_keras.utils.arguments import PathLike, as_paths
 from cxr_keras.utils.console import notice, progress_bar
+
+_SHOWN_SIZE = 896  # in pixels of the network's view; a little more is stored around it
 
 if TYPE_CHECKING:
     from cxr_keras.inference.files import Prediction
@@ -58,7 +63,7 @@ def predict(
         layer: whose maps they are of; by default the last.
         resolve_no_finding: drop "No Finding" where a finding is predicted too, which it excludes.
         tta: test-time augmentation: "flip" averages the probabilities of each image and of its
-            mirror image. Heat maps are of the image itself.
+            mirror image, and their heat maps.
         shard: predict only this part of the images, such as "3/16"; its CSV says which, and
             `shards.merge_parts` puts the parts together.
         identifiers: take patient ID, sex, age, view and pixel spacing of DICOM files into the rows.
@@ -122,7 +127,7 @@ def predict(
             model, files, card=card, tta=tta, guard=guard, fix_orientation=fix_orientation
         )
         if heatmaps is not None:
-            draw = _overlays(HeatMaps(model, method, layer), card, names, Path(heatmaps))
+            draw = _overlays(HeatMaps(model, method, layer, tta=tta), card, names, Path(heatmaps))
     with (
         csv_rows(csv_file, card, columns, part, guarded=guard is not None) as write,
         progress_bar("Reading radiographs", len(files)) as bar,
@@ -195,19 +200,31 @@ def _overlays(
         top = max(row.probabilities, key=lambda name: row.probabilities[name])
         labels = row.findings or (top,)
         maps = explainer(row.pixels, [card.labels.index(name) for name in labels])
+        film = _film(row, card.framing)
         empty = [name for name, heat in zip(labels, maps, strict=True) if not heat.any()]
         for name, heat in zip(labels, maps, strict=True):
             if name in empty:
                 continue
             target = folder / f"{names[row.path]}.{name.replace(' ', '_')}.png"
-            title = f"{name}  {row.probabilities[name]:.2f}"
-            save_overlay(row.pixels, heat, target, title=title)
+            limit = card.thresholds[card.labels.index(name)]
+            title = f"{name} {row.probabilities[name]:.2f} (threshold {limit:.2f})"
+            if row.unlike_training:
+                title += "\nunlike training: do not believe it"
+            save_overlay(film, heat, target, title=title)
         if not empty:
             return row
         said = f"no heat map of {', '.join(empty)}: nothing in the layer speaks for it"
         return dataclasses.replace(row, warnings=(*row.warnings, said))
 
     return draw
+
+
+def _film(row: Prediction, framing: Framing) -> np.ndarray:
+    """The square of a film as the network sees it, in more pixels where its file has more."""
+    assert row.pixels is not None
+    if row.corrected or min(image_size(row.path)) <= len(row.pixels):
+        return row.pixels
+    return read_image(row.path, Framing(_SHOWN_SIZE, framing.fit))
 
 
 def _overlay_names(files: Sequence[Path]) -> dict[Path, str]:

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from helpers.refusals import refusal
+from PIL import Image
 
 from cxr_keras import load_model, predict
 from cxr_keras.inference.heat_maps import HeatMaps, gradients_of
@@ -116,3 +117,25 @@ def test_an_empty_map_is_said_and_not_drawn(run, phantoms, tmp_path, monkeypatch
     row = predict(run.folder, image, heatmaps=tmp_path / "maps")[0]
     assert "nothing in the layer speaks for it" in row.warnings[-1]
     assert not list((tmp_path).glob("maps/*"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_flipped_maps_are_averaged(spotter, method):
+    image = spots((8, 40))
+    mirrored = np.ascontiguousarray(image[:, :, ::-1])
+    plain, flipped = HeatMaps(spotter, method), HeatMaps(spotter, method, tta="flip")
+    expected = plain.cells(image, [(0, 0)]) + plain.cells(mirrored, [(0, 0)])[:, :, ::-1]
+    np.testing.assert_allclose(flipped.cells(image, [(0, 0)]), expected / 2, atol=1e-6)
+
+
+def test_the_picture_has_the_pixels_of_the_film_and_says_what_counts(run, phantoms, tmp_path):
+    """Phantoms have 1024 pixels, the network sees 224 of them."""
+    image = next((phantoms / "images").iterdir())
+    predict(run.folder, image, heatmaps=tmp_path)
+    with Image.open(next(tmp_path.iterdir())) as picture:
+        assert picture.width > 1800
+    small = tmp_path / "small.png"
+    Image.open(image).resize((200, 200)).save(small)
+    predict(run.folder, small, heatmaps=tmp_path / "maps")
+    with Image.open(next((tmp_path / "maps").iterdir())) as picture:
+        assert picture.width < 1300
