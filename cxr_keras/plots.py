@@ -181,6 +181,29 @@ def combination_figure(frame: pd.DataFrame, note: str = "") -> Figure:
     return figure
 
 
+def lay_heat(axes: Axes, heat: np.ndarray) -> None:
+    """Lay a heat map (side, side) in 0…1 over a radiograph, with a line for print in grey."""
+    axes.imshow(heat, cmap="inferno", alpha=0.55 * heat, vmin=0, vmax=1)
+    if heat.max() > 0.5:
+        axes.contour(heat, levels=[0.5], colors="white", linewidths=1)
+
+
+def sheet_figure(shown: Sequence[tuple[np.ndarray, np.ndarray, str]]) -> Figure:
+    """A contact sheet: of each image its pixels (side, side), its map in 0…1, and a caption."""
+    columns = min(5, len(shown))
+    lines = -(-len(shown) // columns)
+    figure = Figure(figsize=(2.4 * columns, 3.0 * lines))
+    grid = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.axis("off")
+    for axes, (pixels, heat, caption) in zip(grid, shown, strict=False):
+        axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+        lay_heat(axes, heat)
+        axes.set_title(caption, fontsize=7)
+    figure.tight_layout()
+    return figure
+
+
 def localization_figure(
     shown: Sequence[tuple[np.ndarray, np.ndarray, Sequence[Any], Any, str]],
 ) -> Figure:

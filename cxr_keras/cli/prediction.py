@@ -27,6 +27,12 @@ LONGEST_NAME = 40
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 @click.option("--heatmaps", type=FOLDER, help="Write heat maps into this folder.")
+@click.option(
+    "--sheet",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw all images into this PNG or PDF, 40 at most, each with the heat map of its most "
+    "probable finding.",
+)
 @method_options
 @click.option(
     "--resolve-no-finding", is_flag=True, help="Drop No Finding where a finding is predicted, too."

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from cxr_keras.data.dicom import DIRECTORY, IDENTIFIERS, files_of_directory, is_dicom
-from cxr_keras.data.images import find_image_files, image_size, read_image
+from cxr_keras.data.images import find_image_files
 from cxr_keras.errors import CxrError, DataError, ModelError
-from cxr_keras.framing import Framing
 from cxr_keras.inference.options import GRAD_CAM, NO_TTA, Tta
 from cxr_keras.inference.prediction_csv import csv_rows
 from cxr_keras.inference.shards import share_of
 from cxr_keras.inference.tta import check_tta
 from cxr_keras.runs import model_file
-from cxr_keras.runs.card import Card
 from cxr_keras.utils.arguments import PathLike, as_paths
 from cxr_keras.utils.console import notice, progress_bar
 
-_SHOWN_SIZE = 896  # in pixels of the network's view; a little more is stored around it
-
 if TYPE_CHECKING:
     from cxr_keras.inference.files import Prediction
-    from cxr_keras.inference.heat_maps import HeatMaps
 
 
 def predict(
@@ -37,6 +28,7 @@ def predict(
     *,
     csv_file: PathLike | None = None,
     heatmaps: PathLike | None = None,
+    sheet: PathLike | None = None,
     method: str = GRAD_CAM,
     layer: str | None = None,
     resolve_no_finding: bool = False,
@@ -59,6 +51,8 @@ def predict(
         heatmaps: a folder to write heat maps to, one per label predicted positive (the most
             probable label where none is). An empty map, where nothing speaks for the label, is
             not drawn; the row says so.
+        sheet: a PNG or PDF of all images, 40 at most, each with the map of its most probable
+            finding.
         method: of the heat maps, one of `options.METHODS`, see `heat_maps`.
         layer: whose maps they are of; by default the last.
         resolve_no_finding: drop "No Finding" where a finding is predicted too, which it excludes.
@@ -82,14 +76,17 @@ def predict(
         CxrError: a file cannot be written, there is no such `tta`, or Ray cannot do it.
     """
     tta = check_tta(tta)
-    if ray is not None and heatmaps is not None:
-        raise CxrError("Heat maps are drawn on one machine: leave --heatmaps or --ray out.")
+    if ray is not None and (heatmaps is not None or sheet is not None):
+        raise CxrError(
+            "Heat maps are drawn on one machine: leave --heatmaps and --sheet, or --ray out."
+        )
     file = model_file.find_model(run)
     card = model_file.read_card(file)
     files = find_files(paths)
     from cxr_keras.inference.files import predict_files
     from cxr_keras.inference.guarded import read_guard
     from cxr_keras.inference.heat_maps import HeatMaps
+    from cxr_keras.inference.pictures import Pictures, picture_names
 
     guard = read_guard(file)
     if fix_orientation and guard is None:
@@ -97,7 +94,7 @@ def predict(
             f"{file} has no guard, which tells how an image lies. Leave --fix-orientation out."
         )
     columns = IDENTIFIERS if identifiers and any(map(is_dicom, files)) else ()
-    part, names = None, _overlay_names(files)
+    part, names = None, picture_names(files)
     if shard is not None:
         total = len(files)
         before, share = share_of(files, shard)
@@ -126,8 +123,9 @@ def predict(
         results = predict_files(
             model, files, card=card, tta=tta, guard=guard, fix_orientation=fix_orientation
         )
-        if heatmaps is not None:
-            draw = _overlays(HeatMaps(model, method, layer, tta=tta), card, names, Path(heatmaps))
+        if heatmaps is not None or sheet is not None:
+            explainer = HeatMaps(model, method, layer, tta=tta)
+            draw = Pictures(explainer, card, names, heatmaps, sheet)
     with (
         csv_rows(csv_file, card, columns, part, guarded=guard is not None) as write,
         progress_bar("Reading radiographs", len(files)) as bar,
@@ -143,6 +141,8 @@ def predict(
             write(row)
             rows.append(dataclasses.replace(row, pixels=None))
             bar.advance()
+    if draw is not None:
+        draw.finish()
     return rows
 
 
@@ -187,52 +187,3 @@ def to_records(rows: Sequence[Prediction]) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
-
-
-def _overlays(
-    explainer: HeatMaps, card: Card, names: dict[Path, str], folder: Path
-) -> Callable[[Prediction], Prediction]:
-    """What writes a row's heat maps into `folder`, and says in the row which are empty."""
-    from cxr_keras.inference.grad_cam import save_overlay
-
-    def draw(row: Prediction) -> Prediction:
-        assert row.pixels is not None
-        top = max(row.probabilities, key=lambda name: row.probabilities[name])
-        labels = row.findings or (top,)
-        maps = explainer(row.pixels, [card.labels.index(name) for name in labels])
-        film = _film(row, card.framing)
-        empty = [name for name, heat in zip(labels, maps, strict=True) if not heat.any()]
-        for name, heat in zip(labels, maps, strict=True):
-            if name in empty:
-                continue
-            target = folder / f"{names[row.path]}.{name.replace(' ', '_')}.png"
-            limit = card.thresholds[card.labels.index(name)]
-            title = f"{name} {row.probabilities[name]:.2f} (threshold {limit:.2f})"
-            if row.unlike_training:
-                title += "\nunlike training: do not believe it"
-            save_overlay(film, heat, target, title=title)
-        if not empty:
-            return row
-        said = f"no heat map of {', '.join(empty)}: nothing in the layer speaks for it"
-        return dataclasses.replace(row, warnings=(*row.warnings, said))
-
-    return draw
-
-
-def _film(row: Prediction, framing: Framing) -> np.ndarray:
-    """The square of a film as the network sees it, in more pixels where its file has more."""
-    assert row.pixels is not None
-    if row.corrected or min(image_size(row.path)) <= len(row.pixels):
-        return row.pixels
-    return read_image(row.path, Framing(_SHOWN_SIZE, framing.fit))
-
-
-def _overlay_names(files: Sequence[Path]) -> dict[Path, str]:
-    """File → its stem, or where two files share it the path below their common folder."""
-    places = {path: path.absolute() for path in files}
-    stems = Counter(place.stem for place in set(places.values()))
-    common = os.path.commonpath([place.parent for place in places.values()])
-    return {
-        path: place.stem if stems[place.stem] == 1 else "__".join(place.relative_to(common).parts)
-        for path, place in places.items()
-    }

@@ -139,3 +139,18 @@ def test_the_picture_has_the_pixels_of_the_film_and_says_what_counts(run, phanto
     predict(run.folder, small, heatmaps=tmp_path / "maps")
     with Image.open(next((tmp_path / "maps").iterdir())) as picture:
         assert picture.width < 1300
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf"])
+def test_one_sheet_holds_all_images(run, phantoms, tmp_path, suffix, monkeypatch, capsys):
+    from cxr_keras.inference import pictures
+
+    monkeypatch.setattr(pictures, "MOST", 7)
+    images = sorted((phantoms / "images").iterdir())[:9]
+    target = tmp_path / "new" / f"sheet.{suffix}"
+    predict(run.folder, images, sheet=target)
+    assert target.stat().st_size > 20_000
+    assert "2 more images are not on" in capsys.readouterr().err
+    if suffix == "png":
+        with Image.open(target) as picture:
+            assert picture.width > picture.height  # two rows of five
