@@ -65,7 +65,7 @@ def test_data_without_boxes(run, make_folder):
 @pytest.mark.slow
 def test_a_network_that_has_learnt_points_better_than_chance(tmp_path):
     """The aim: at least twice the pointing game of a random map at an AUROC above 0.8."""
-    phantoms = write_phantoms(tmp_path / "phantoms", count=600, seed=2)
+    phantoms = write_phantoms(tmp_path / "phantoms", count=320, seed=2)
     options = {"epochs": 4, "size": 96, "per_class": "all", "lr": 1e-3, "fit": "whole"}
     learnt = train("resnet_custom", phantoms, folder=str(tmp_path), **options)
     table = localize(learnt.folder, resamples=0, method="hirescam").table
