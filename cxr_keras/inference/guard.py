@@ -127,16 +127,21 @@ class Guard:
 
 def pooled(maps: np.ndarray) -> np.ndarray:
     """Maps (n, h, w, c) → their means over a grid of at most 3 × 3 places, (n, places · c)."""
-    means = np.asarray(maps, "float32")
-    for axis in (1, 2):
-        length = means.shape[axis]
-        places = min(PLACES, length)
-        starts = [place * length // places for place in range(places)]
-        counts = np.diff([*starts, length]).astype("float32")
-        shape = [1, 1, 1, 1]
-        shape[axis] = places
-        means = np.add.reduceat(means, starts, axis=axis) / counts.reshape(shape)
-    return means.reshape(len(means), -1)
+    count, height, width, channels = maps.shape
+    rows, columns = _shares(height), _shares(width)
+    places = np.einsum("ph,qw->pqhw", rows, columns).reshape(-1, height * width)
+    means = places @ np.asarray(maps, "float32").reshape(count, height * width, channels)
+    return np.asarray(means.reshape(count, -1))
+
+
+def _shares(length: int) -> np.ndarray:
+    """What each of `length` pixels counts in the mean of each place, float32 (places, length)."""
+    places = min(PLACES, length)
+    shares = np.zeros((places, length), "float32")
+    for place in range(places):
+        start, end = place * length // places, (place + 1) * length // places
+        shares[place, start:end] = 1 / (end - start)
+    return shares
 
 
 def fit_guard(train: Iterable[Sequence[np.ndarray]], val: Iterable[Sequence[np.ndarray]]) -> Guard:
