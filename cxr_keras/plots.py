@@ -188,14 +188,20 @@ def lay_heat(axes: Axes, heat: np.ndarray) -> None:
         axes.contour(heat, levels=[0.5], colors="white", linewidths=1)
 
 
-def sheet_figure(shown: Sequence[tuple[np.ndarray, np.ndarray, str]]) -> Figure:
-    """A contact sheet: of each image its pixels (side, side), its map in 0…1, and a caption."""
-    columns = min(5, len(shown))
-    lines = -(-len(shown) // columns)
-    figure = Figure(figsize=(2.4 * columns, 3.0 * lines))
-    grid = figure.subplots(lines, columns, squeeze=False).ravel()
+def _tiles(count: int, most: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """A figure of bare axes, `most` in a line at most, each of a size in inches."""
+    columns = min(most, count)
+    lines = -(-count // columns)
+    figure = Figure(figsize=(size[0] * columns, size[1] * lines))
+    grid = list(figure.subplots(lines, columns, squeeze=False).ravel())
     for axes in grid:
         axes.axis("off")
+    return figure, grid
+
+
+def sheet_figure(shown: Sequence[tuple[np.ndarray, np.ndarray, str]]) -> Figure:
+    """A contact sheet: of each image its pixels (side, side), its map in 0…1, and a caption."""
+    figure, grid = _tiles(len(shown), 5, (2.4, 3.0))
     for axes, (pixels, heat, caption) in zip(grid, shown, strict=False):
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
         lay_heat(axes, heat)
@@ -213,12 +219,7 @@ def localization_figure(
         shown: of each its pixels (side, side), map (side, side), boxes (left, top, right, bottom),
             detected box or None, and finding.
     """
-    columns = min(4, len(shown))
-    lines = -(-len(shown) // columns)
-    figure = Figure(figsize=(2.6 * columns, 2.9 * lines))
-    grid = figure.subplots(lines, columns, squeeze=False).ravel()
-    for axes in grid:
-        axes.axis("off")
+    figure, grid = _tiles(len(shown), 4, (2.6, 2.9))
     for axes, (pixels, heat, boxes, detected, title) in zip(grid, shown, strict=False):
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
         axes.imshow(heat, cmap="inferno", alpha=0.5 * heat, vmin=0, vmax=1)

@@ -114,8 +114,8 @@ def image_size(path: str | Path) -> tuple[int, int]:
     """
     try:
         if dicom.is_dicom(path):
-            rows, columns = dicom.read_dicom(path).pixels.shape
-            return columns, rows
+            dataset = dicom.read_dataset(path)  # the header says it, nothing is decoded
+            return int(dataset.Columns), int(dataset.Rows)
         with Image.open(path, formats=_FORMATS) as image:
             turned = image.getexif().get(_ORIENTATION, 1) >= 5
             return image.size[::-1] if turned else image.size
