@@ -51,6 +51,12 @@ _SETTINGS: dict[str, tuple[Any, str]] = {
     "mixup": (_FROM_ZERO, "Lay images over each other: α of mixup; 0 for none."),
     "label-smoothing": (_SHARE, "Half of it is taken from each 1 and added to each 0."),
     "sampler": (click.Choice(SAMPLERS), "balanced draws rare labels as often as frequent ones."),
+    "boxes": (
+        click.Path(dir_okay=False),
+        "A list of boxes as NIH's BBox_List_2017.csv: where a training image has some, a further "
+        "loss asks the heat map to lie in them. For networks that end in average pooling.",
+    ),
+    "box-weight": (_FROM_ZERO, "Of that loss."),
     "monitor": (
         click.Choice(MONITORS),
         "What the kept epoch is best in: loss, mean AUROC or mean average precision.",
@@ -105,7 +111,7 @@ def _usual(name: str) -> str:
     field = name.replace("-", "_")
     report = getattr(TrainConfig, field)
     modern = RECIPES[MODERN].get(field, report)
-    if name in ("body-lr", "dropout"):
+    if name in ("body-lr", "dropout", "boxes"):
         return ""
     shown = [_shown(value) for value in (report, modern)]
     same = shown[0] == shown[1]

@@ -92,6 +92,16 @@ class Augmenter:
             return self._mixed(changed, truth, images, epoch)
         return changed, truth
 
+    def moved(self, masks: np.ndarray, images: np.ndarray, epoch: int) -> np.ndarray:
+        """Masks of images, moved as the images are.
+
+        Args:
+            masks: float32 (n, side, side, 1), 0 outside.
+            images: (n,) the number of the image of each in its split.
+            epoch: from 0.
+        """
+        return self._moved(masks, np.stack([self._draw(int(image), epoch) for image in images]))
+
     def _draw(self, image: int, epoch: int) -> np.ndarray:
         return np.random.default_rng([self.seed, epoch, image]).random(_DRAWS, dtype="float32")
 

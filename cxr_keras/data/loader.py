@@ -69,11 +69,11 @@ class RadiographLoader(keras.utils.PyDataset):
 
         Pixels and truth; of several processes the weight of each image, too.
         """
-        whole = self._places(index)
+        whole = self.places(index)
         chosen = self._own(whole)
         pixels, truth = self.split.batch(chosen), self.split.truth[chosen]
         if self.augmenter:
-            pixels, truth = self.augmenter(pixels, truth, chosen, self._epoch)
+            pixels, truth = self.augmenter(pixels, truth, chosen, self.epoch)
         if self.smoothing:
             truth = truth * np.float32(1 - self.smoothing) + np.float32(self.smoothing / 2)
         if self.share[1] == 1:
@@ -83,11 +83,11 @@ class RadiographLoader(keras.utils.PyDataset):
 
     def on_epoch_end(self) -> None:
         """Shuffle for the next epoch."""
-        self.start_epoch(self._epoch + 1)
+        self.start_epoch(self.epoch + 1)
 
     def start_epoch(self, epoch: int) -> None:
         """Take the order of epoch number `epoch`, whatever came before."""
-        self._epoch = epoch
+        self.epoch = epoch
         if self.seed is None:
             self._order = np.arange(len(self.split))
             return
@@ -97,7 +97,7 @@ class RadiographLoader(keras.utils.PyDataset):
         else:
             self._order = rng.choice(len(self.split), len(self.split), p=self._chances)
 
-    def _places(self, index: int) -> np.ndarray:
+    def places(self, index: int) -> np.ndarray:
         """Which samples of the split batch number `index` holds."""
         return self._order[index * self.batch_size : (index + 1) * self.batch_size]
 

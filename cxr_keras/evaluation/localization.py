@@ -10,20 +10,18 @@ import keras
 import numpy as np
 import pandas as pd
 
-from cxr_keras.data.dataset import IMAGE, PATH, PATIENT
-from cxr_keras.data.images import image_size
-from cxr_keras.data.readers.nih import read_boxes
+from cxr_keras.data.boxes import BOX_NAME, Boxes, boxes_in_square, read_boxes
+from cxr_keras.data.dataset import IMAGE, PATIENT
 from cxr_keras.data.reading import Data, as_data
 from cxr_keras.errors import DataError
 from cxr_keras.evaluation.evaluation import refuse_trained_on
 from cxr_keras.evaluation.measured import Measured, data_of, images_of, own_images
-from cxr_keras.framing import Framing
-from cxr_keras.inference.heat_maps import HeatMaps
+from cxr_keras.framing import Box
+from cxr_keras.inference.heat_maps import HeatMaps, MeanMaps, heat_maps
 from cxr_keras.inference.options import GRAD_CAM, NO_TTA, Tta
 from cxr_keras.inference.tta import check_tta
 from cxr_keras.metrics.localization import (
     RULE,
-    Box,
     centre_prior,
     detected_box,
     measure_map,
@@ -39,7 +37,6 @@ from cxr_keras.utils.files import write_table
 
 TABLE, MAPS, FIGURE = "localize.csv", "maps.csv", "localize.png"
 RANDOM, CENTRE, UNTRAINED = "random map", "centre prior", "random weights"
-_BOX_SIDE = 1024  # NIH's boxes are in pixels of an image of this side, whatever the file's is
 _IMAGES = 16  # whose maps are made at a time
 _SHOWN = 12  # maps in the figure
 
@@ -97,18 +94,18 @@ def localize(
     file = model_file.find_model(run)
     card = model_file.read_card(file)
     model = model_file.load_model(file)
-    explainer = HeatMaps(model, method, layer, tta=check_tta(tta))
+    explainer = heat_maps(model, method, layer, tta=check_tta(tta))
     measured = _measured(file, card, as_data(data) or None, split)
     boxes, cut = _boxes(measured, card)
     rows = np.flatnonzero(measured.images.rows[IMAGE].isin(list(boxes)))
     refuse_trained_on(file, measured.images.part(rows), force=force)
-    untrained = HeatMaps(_untrained(model), method, layer, tta=tta)
+    untrained = heat_maps(_untrained(model), method, layer, tta=tta)
     found: list[dict[str, object]] = []
     shown: list[tuple[np.ndarray, np.ndarray, list[Box], Box | None, str]] = []
     count = sum(len(labels) for labels in boxes.values())
     with progress_bar("Drawing heat maps", count) as bar:
         for name, patient, label, of, heats, pixels in _maps(
-            measured, boxes, card, explainer, untrained, method
+            measured, boxes, card, {method: explainer, UNTRAINED: untrained}
         ):
             for kind, heat in heats.items():
                 whose = {"map": kind, "image": name, "patient": patient, "label": label}
@@ -146,42 +143,21 @@ def _measured(file: Path, card: Card, data: Data | None, split: str | None) -> M
     return own_images(data_of(file, card, None), split or card.measured_split)
 
 
-def _boxes(measured: Measured, card: Card) -> tuple[dict[str, dict[str, list[Box]]], int]:
-    """Image → finding → its boxes in the stored square, and how many boxes lie outside of it."""
+def _boxes(measured: Measured, card: Card) -> tuple[Boxes, int]:
+    """Where the boxes of the measured images lie, and how many lie outside what is seen."""
     listed = read_boxes(measured.root)
     if listed.empty:
         raise DataError(
-            f"{measured.root} has no boxes. Name a folder with BBox_List_2017.csv: NIH's, or "
+            f"{measured.root} has no boxes. Name a folder with {BOX_NAME}: NIH's, or "
             "phantoms (`cxr-keras phantom`)."
         )
-    rows = measured.images.rows.set_index(IMAGE)
-    listed = listed[listed[IMAGE].isin(rows.index) & listed["label"].isin(card.labels)]
-    found: dict[str, dict[str, list[Box]]] = {}
-    cut = 0
-    for name, group in listed.groupby(IMAGE, sort=False):
-        width, height = image_size(str(rows.loc[name, PATH]))
-        for label, x, y, w, h in group[["label", "x", "y", "w", "h"]].itertuples(index=False):
-            across, down = width / _BOX_SIDE, height / _BOX_SIDE
-            box = (x * across, y * down, w * across, h * down)
-            placed = _seen(card.framing, card.framing.in_square(box, width, height))
-            if placed[0] < placed[2] and placed[1] < placed[3]:
-                found.setdefault(str(name), {}).setdefault(label, []).append(placed)
-            else:
-                cut += 1
+    found, cut = boxes_in_square(listed, measured.images.rows, card.framing, card.labels)
     if not found:
         raise DataError(
             f"None of the {len(measured.images):,} images has a box of a label that the network "
             "knows. Name other data, or another --split."
         )
     return found, cut
-
-
-def _seen(framing: Framing, box: Box) -> Box:
-    """A box cut at the rim of the stored square that the network leaves out."""
-    before, after = framing.margins
-    ends = (before, before, framing.stored - after, framing.stored - after)
-    left, top, right, bottom = box
-    return max(left, ends[0]), max(top, ends[1]), min(right, ends[2]), min(bottom, ends[3])
 
 
 def _untrained(model: keras.Model) -> keras.Model:
@@ -195,32 +171,26 @@ def _untrained(model: keras.Model) -> keras.Model:
 
 def _maps(
     measured: Measured,
-    boxes: dict[str, dict[str, list[Box]]],
+    boxes: Boxes,
     card: Card,
-    explainer: HeatMaps,
-    untrained: HeatMaps,
-    method: str,
+    explainers: dict[str, HeatMaps | MeanMaps],
 ) -> Iterator[tuple[str, object, str, list[Box], dict[str, np.ndarray], np.ndarray]]:
     """(image, patient, finding, its boxes, each kind's map, pixels) of every finding with a box."""
     rows = measured.images.rows
     places = np.flatnonzero(rows[IMAGE].isin(list(boxes)))
-    rng = np.random.default_rng(0)
+    rng, explainer = np.random.default_rng(0), next(iter(explainers.values()))
     for start in range(0, len(places), _IMAGES):
         some = places[start : start + _IMAGES]
         pixels = measured.images.batch(some)[..., 0]
         names = rows[IMAGE].to_numpy()[some]
         pairs = [(place, label) for place, name in enumerate(names) for label in boxes[str(name)]]
         asked = [(place, card.labels.index(label)) for place, label in pairs]
-        cells = {
-            method: explainer.cells(pixels, asked),
-            UNTRAINED: untrained.cells(pixels, asked),
-        }
+        heats = {kind: found.maps(pixels, asked) for kind, found in explainers.items()}
         for number, (place, label) in enumerate(pairs):
-            shape = cells[method][number].shape
-            small = {kind: found[number] for kind, found in cells.items()}
-            small[RANDOM] = rng.random(shape).astype("float32")
-            small[CENTRE] = centre_prior(shape[0])
-            heats = {kind: explainer.to_image(heat) for kind, heat in small.items()}
+            noise = rng.random((explainer.grid, explainer.grid)).astype("float32")
+            kinds = {kind: found[number] for kind, found in heats.items()}
+            kinds[RANDOM] = explainer.to_image(noise)
+            kinds[CENTRE] = explainer.to_image(centre_prior(explainer.grid))
             name = str(names[place])
             patient = rows[PATIENT].to_numpy()[some[place]] if PATIENT in rows else name
-            yield name, patient, label, boxes[name][label], heats, pixels[place]
+            yield name, patient, label, boxes[name][label], kinds, pixels[place]

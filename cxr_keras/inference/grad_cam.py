@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from cxr_keras.inference.heat_maps import HeatMaps
+from cxr_keras.inference.heat_maps import heat_maps
 
 
 def grad_cam(model: keras.Model, pixels: np.ndarray, labels: Sequence[int]) -> np.ndarray:
@@ -22,6 +22,6 @@ def grad_cam(model: keras.Model, pixels: np.ndarray, labels: Sequence[int]) -> n
         float32 (len(labels), side, side) in 0…1; 0 in the rim that the network crops.
 
     Raises:
-        ModelError: the network has no convolution or is an ensemble.
+        ModelError: the network has no convolution.
     """
-    return HeatMaps(model)(pixels, labels)
+    return heat_maps(model)(pixels, labels)

@@ -1,36 +1,24 @@
-"""Heat maps: where in a radiograph a network found what it predicts, by several methods.
+"""Heat maps: where in a radiograph a network found what it predicts.
 
-Each method is a few lines on the maps A of one layer and the gradients G of a finding's logit:
-
-gradcam    channels weighted by their mean gradient; Selvaraju et al., ICCV 2017,
-           https://arxiv.org/abs/1610.02391
-gradcam++  positive gradients count, weighted place by place; Chattopadhay et al., WACV 2018,
-           https://arxiv.org/abs/1710.11063
-layercam   each place by its own positive gradient; Jiang et al., IEEE TIP 2021
-hirescam   A times G, place by place; Draelos & Carin 2020, https://arxiv.org/abs/2011.08891
-eigencam   the first principal component of A, the same for every finding; Muhammad & Yeasin, IJCNN
-           2020, https://arxiv.org/abs/2008.00299
-occlusion  how much the logit falls where a window is covered; Zeiler & Fergus, ECCV 2014,
-           https://arxiv.org/abs/1311.2901. Slow, and needs no gradient.
-integrated-gradients  of the pixels, on the way from the image's mean grey; Sundararajan et al.,
-           ICML 2017, https://arxiv.org/abs/1703.01365
+The methods are those of `cam_methods`, occlusion, and integrated gradients of the pixels.
 
 They show what moved the network, not where a finding is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 from PIL import Image
 
 from cxr_keras.errors import CxrError, ModelError
+from cxr_keras.inference.cam_methods import CAMS, gradients_of, numbers
 from cxr_keras.inference.options import GRAD_CAM, METHODS, NO_TTA, Tta
 from cxr_keras.models.adaptive import PREFIX as ADAPTIVE
 from cxr_keras.models.blocks import CENTRE_CROP, LOGITS
+from cxr_keras.models.scaling import input_of
 from cxr_keras.models.torch_kernels import native_kernels
 
 _BATCH = 16  # pairs of an image and a finding in one backward pass
@@ -39,20 +27,29 @@ _STEPS = 16  # of integrated gradients
 _CELL = 8  # pixels of a cell in which those of pixels are summed up
 
 
-class HeatMaps:
-    """The maps of one network for many radiographs.
+def heat_maps(
+    model: keras.Model, method: str = GRAD_CAM, layer: str | None = None, *, tta: Tta = NO_TTA
+) -> HeatMaps | MeanMaps:
+    """What makes the maps of a network; of an ensemble, the mean of its members' maps.
 
     Args:
-        model: a network of this package.
+        model: a network of this package, or an ensemble of such.
         method: one of `METHODS`.
         layer: whose maps are looked at; by default the last before pooling. Occlusion and
             integrated gradients look at the image itself.
         tta: "flip" takes the mean of the map of an image and that of its mirror image.
 
     Raises:
-        ModelError: the network has no convolution, no such layer, or is an ensemble.
+        ModelError: the network has no convolution, or no such layer.
         CxrError: there is no such method.
     """
+    if any(isinstance(one, keras.Model) for one in model.layers):
+        return MeanMaps(model, method, layer, tta=tta)
+    return HeatMaps(model, method, layer, tta=tta)
+
+
+class HeatMaps:
+    """The maps of one network for many radiographs; see `heat_maps` for the arguments."""
 
     def __init__(
         self,
@@ -66,10 +63,8 @@ class HeatMaps:
             raise CxrError(
                 f"There is no heat map method {method!r}. Choose one of: {', '.join(METHODS)}."
             )
-        if any(isinstance(one, keras.Model) for one in model.layers):
-            raise ModelError("An ensemble has no heat map of its own. Ask one of its members.")
         self.method, self._tta = method, tta
-        self._side, self._cropped = model.input_shape[1], _cropped(model)
+        self.side, self._cropped = int(model.input_shape[1]), _cropped(model)
         logits = model.get_layer(LOGITS).output
         place = _last_map(model) if layer is None else _map_of(model, layer)
         self._trunk, self._head = keras.Model(model.input, place), keras.Model(place, logits)
@@ -86,8 +81,19 @@ class HeatMaps:
             float32 (len(labels), side, side) in 0…1, each small map's highest place 1; 0 everywhere
             where nothing speaks for a finding, and in the rim that the network crops.
         """
-        pairs = [(0, label) for label in labels]
-        return np.stack([self.to_image(heat) for heat in self.cells(pixels[np.newaxis], pairs)])
+        return self.maps(pixels[np.newaxis], [(0, label) for label in labels])
+
+    def maps(self, pixels: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+        """Maps of pairs of an image and a label, as those of `__call__`.
+
+        Args:
+            pixels: uint8 (n, side, side).
+            pairs: (place of the image, place of the output) each.
+
+        Returns:
+            float32 (len(pairs), side, side).
+        """
+        return np.stack([self.to_image(heat) for heat in self.cells(pixels, pairs)])
 
     def cells(self, pixels: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
         """Small maps of pairs of an image and a label, as the method gives them, none below 0.
@@ -112,22 +118,22 @@ class HeatMaps:
         if self.method == "integrated-gradients":
             return np.stack([self._integrated(images[i : i + 1], label) for i, label in pairs])
         with native_kernels(self._trunk):
-            maps = _numbers(self._trunk.predict_on_batch(images))
+            maps = numbers(self._trunk.predict_on_batch(images))
         found = []
         for start in range(0, len(pairs), _BATCH):
             some = pairs[start : start + _BATCH]
             features = maps[[image for image, _ in some]]
             if self.method == "eigencam":
-                found.append(_eigencam(features, features))
+                found.append(CAMS["eigencam"](features, features))
                 continue
             gradients = gradients_of(self._head, features, [label for _, label in some])
-            found.append(_CAMS[self.method](features, gradients))
+            found.append(CAMS[self.method](features, gradients))
         return np.maximum(np.concatenate(found), 0).astype("float32")
 
     def to_image(self, heat: np.ndarray) -> np.ndarray:
         """A small map of what the network sees → (side, side), its highest value 1."""
         heat = heat / heat.max() if heat.max() > 0 else heat
-        rows, columns = (self._side - sum(cropped) for cropped in self._cropped)
+        rows, columns = (self.side - sum(cropped) for cropped in self._cropped)
         seen = Image.fromarray(heat.astype("float32"))
         seen = seen.resize((columns, rows), Image.Resampling.BILINEAR)
         return np.pad(np.clip(np.asarray(seen), 0.0, 1.0), self._cropped)
@@ -135,12 +141,16 @@ class HeatMaps:
     @property
     def cell(self) -> float:
         """Pixels of the image's square that one place of a map stands for, from side to side."""
-        seen = self._side - sum(self._cropped[0])
+        return (self.side - sum(self._cropped[0])) / self.grid
+
+    @property
+    def grid(self) -> int:
+        """Places of a small map, from side to side."""
         if self.method == "occlusion":
-            return seen / (2 * _WINDOWS - 1)
+            return 2 * _WINDOWS - 1
         if self.method == "integrated-gradients":
-            return float(_CELL)
-        return seen / int(self._trunk.output_shape[1])
+            return (self.side - sum(self._cropped[0])) // _CELL
+        return int(self._trunk.output_shape[1])
 
     def _seen(self, image: np.ndarray) -> np.ndarray:
         (top, bottom), (left, right) = self._cropped
@@ -159,7 +169,7 @@ class HeatMaps:
         logits = []
         with native_kernels(self._whole):
             for batch in (image, *np.array_split(covered, -(-len(covered) // 32))):
-                logits.append(_numbers(self._whole.predict_on_batch(batch))[:, label])
+                logits.append(numbers(self._whole.predict_on_batch(batch))[:, label])
         falls = logits[0][0] - np.concatenate(logits[1:])
         return np.maximum(falls.reshape(places, places), 0).astype("float32")
 
@@ -175,94 +185,51 @@ class HeatMaps:
         return np.maximum(blocks.sum(axis=(1, 3)), 0).astype("float32")
 
 
-def _gradcam(maps: np.ndarray, gradients: np.ndarray) -> np.ndarray:
-    return np.asarray((gradients.mean(axis=(1, 2), keepdims=True) * maps).sum(axis=-1))
+class MeanMaps:
+    """The mean of the maps of an ensemble's members, each map's highest place 1; see `heat_maps`.
 
-
-def _gradcam_plus(maps: np.ndarray, gradients: np.ndarray) -> np.ndarray:
-    squares, cubes = gradients**2, gradients**3
-    below = 2 * squares + maps.sum(axis=(1, 2), keepdims=True) * cubes
-    share = squares / np.where(below == 0, 1, below)
-    weights = (share * np.maximum(gradients, 0)).sum(axis=(1, 2), keepdims=True)
-    return np.asarray((weights * maps).sum(axis=-1))
-
-
-def _layercam(maps: np.ndarray, gradients: np.ndarray) -> np.ndarray:
-    return np.asarray((np.maximum(gradients, 0) * maps).sum(axis=-1))
-
-
-def _hirescam(maps: np.ndarray, gradients: np.ndarray) -> np.ndarray:
-    return np.asarray((gradients * maps).sum(axis=-1))
-
-
-def _eigencam(maps: np.ndarray, gradients: np.ndarray) -> np.ndarray:
-    found = []
-    for one in maps:
-        places = one.reshape(-1, one.shape[-1])
-        _, _, axes = np.linalg.svd(places - places.mean(axis=0), full_matrices=False)
-        along = places @ axes[0]
-        along = along if abs(along.max()) >= abs(along.min()) else -along
-        found.append(along.reshape(one.shape[:2]))
-    return np.stack(found)
-
-
-_CAMS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "gradcam": _gradcam,
-    "gradcam++": _gradcam_plus,
-    "layercam": _layercam,
-    "hirescam": _hirescam,
-}
-
-
-def gradients_of(head: keras.Model, features: np.ndarray, labels: Sequence[int]) -> np.ndarray:
-    """How the logit of one label each changes with what a network is given, in one backward pass.
-
-    Keras has no gradient of its own: each backend's is asked for.
-
-    Args:
-        head: a network, or the end of one, that gives logits (n, n_labels).
-        features: its inputs, float32 (n, …).
-        labels: (n,), the label of each.
-
-    Returns:
-        float32 (n, …).
-
-    Raises:
-        ModelError: the backend gives no gradient.
+    A member whose map is empty counts as one that points nowhere.
     """
-    chosen = np.eye(head.output_shape[-1], dtype="float32")[np.asarray(labels)]
-    backend = keras.backend.backend()
-    found: Any
-    if backend == "torch":
-        import torch
 
-        given = keras.ops.convert_to_tensor(features).detach().requires_grad_(True)
-        logits = head(given, training=False)
-        wanted = keras.ops.cast(keras.ops.convert_to_tensor(chosen), logits.dtype)
-        found = torch.autograd.grad(logits, given, wanted)[0]
-    elif backend == "jax":
-        import jax
+    def __init__(self, model: keras.Model, method: str, layer: str | None, *, tta: Tta = NO_TTA):
+        members = [one for one in model.layers if isinstance(one, keras.Model)]
+        self._members = [HeatMaps(member, method, layer, tta=tta) for member in members]
+        self._inputs = [keras.Model(model.input, input_of(model, member)) for member in members]
+        finest = min(range(len(members)), key=lambda place: self._members[place].cell)
+        self.method, self._finest = method, self._members[finest]
+        self._side = int(model.input_shape[1])
 
-        logits, pull_back = jax.vjp(lambda x: head(x, training=False), jax.numpy.asarray(features))
-        found = pull_back(jax.numpy.asarray(chosen, logits.dtype))[0]
-    elif backend == "tensorflow":
-        import tensorflow as tf
+    def __call__(self, pixels: np.ndarray, labels: Sequence[int]) -> np.ndarray:
+        """See `HeatMaps`."""
+        return self.maps(pixels[np.newaxis], [(0, label) for label in labels])
 
-        given = tf.convert_to_tensor(features)
-        with tf.GradientTape() as tape:
-            tape.watch(given)
-            logits = head(given, training=False)
-        found = tape.gradient(logits, given, output_gradients=tf.cast(chosen, logits.dtype))
-    else:
-        raise ModelError(
-            f"Heat maps need a gradient, which KERAS_BACKEND={backend} does not give. Leave them "
-            "out, or set it to torch, jax or tensorflow."
-        )
-    return _numbers(keras.ops.stop_gradient(found))
+    def maps(self, pixels: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+        """See `HeatMaps.maps`."""
+        found = np.zeros((len(pairs), self._side, self._side), dtype="float32")
+        for member, given in zip(self._members, self._inputs, strict=True):
+            scaled = numbers(given.predict_on_batch(pixels[..., np.newaxis]))[..., 0]
+            for whole, heat in zip(found, member.maps(scaled, pairs), strict=True):
+                image = Image.fromarray(heat)
+                if image.width != self._side:
+                    image = image.resize((self._side, self._side), Image.Resampling.BILINEAR)
+                whole += np.asarray(image)
+        highest = found.max(axis=(1, 2), keepdims=True)
+        return np.asarray(found / np.where(highest > 0, highest, 1))
 
+    def to_image(self, heat: np.ndarray) -> np.ndarray:
+        """See `HeatMaps.to_image`."""
+        image = Image.fromarray(self._finest.to_image(heat))
+        return np.asarray(image.resize((self._side, self._side), Image.Resampling.BILINEAR))
 
-def _numbers(tensor: Any) -> np.ndarray:
-    return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32")))
+    @property
+    def cell(self) -> float:
+        """Pixels of the image's square that a place of the finest member's map stands for."""
+        return self._side / self._finest.side * self._finest.cell
+
+    @property
+    def grid(self) -> int:
+        """Places of the finest member's small map, from side to side."""
+        return self._finest.grid
 
 
 def _last_map(model: keras.Model) -> keras.KerasTensor:

@@ -16,7 +16,7 @@ from cxr_keras import plots
 from cxr_keras.data.images import image_size, read_image
 from cxr_keras.framing import Framing
 from cxr_keras.inference.files import Prediction
-from cxr_keras.inference.heat_maps import HeatMaps
+from cxr_keras.inference.heat_maps import HeatMaps, MeanMaps
 from cxr_keras.runs.card import Card
 from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.console import notice
@@ -40,7 +40,7 @@ class Pictures:
 
     def __init__(
         self,
-        explainer: HeatMaps,
+        explainer: HeatMaps | MeanMaps,
         card: Card,
         names: dict[Path, str],
         folder: PathLike | None,

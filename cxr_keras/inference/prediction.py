@@ -85,7 +85,7 @@ def predict(
     files = find_files(paths)
     from cxr_keras.inference.files import predict_files
     from cxr_keras.inference.guarded import read_guard
-    from cxr_keras.inference.heat_maps import HeatMaps
+    from cxr_keras.inference.heat_maps import heat_maps
     from cxr_keras.inference.pictures import Pictures, picture_names
 
     guard = read_guard(file)
@@ -124,7 +124,7 @@ def predict(
             model, files, card=card, tta=tta, guard=guard, fix_orientation=fix_orientation
         )
         if heatmaps is not None or sheet is not None:
-            explainer = HeatMaps(model, method, layer, tta=tta)
+            explainer = heat_maps(model, method, layer, tta=tta)
             draw = Pictures(explainer, card, names, heatmaps, sheet)
     with (
         csv_rows(csv_file, card, columns, part, guarded=guard is not None) as write,

@@ -72,14 +72,14 @@ def logits_of(model: keras.Model) -> keras.KerasTensor:
     weights = [model.get_layer(member.name.replace(MEMBER, WEIGHT)).scale for member in members]
     parts = [
         keras.Model(member.input, calibrated_logits_of(member), name=member.name)(
-            _input_of(model, member)
+            input_of(model, member)
         )
         for member in members
     ]
     return _logit_of_mean(parts, weights)
 
 
-def _input_of(ensemble: keras.Model, member: keras.Model) -> keras.KerasTensor:
+def input_of(ensemble: keras.Model, member: keras.Model) -> keras.KerasTensor:
     """What a member of an ensemble is given: the ensemble's input, scaled where it needs that."""
     name = member.name.replace(MEMBER, RESIZE)
     scales = any(layer.name == name for layer in ensemble.layers)

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from cxr_keras.data.loader import RadiographLoader
+from cxr_keras.training.attention import Batches
 from cxr_keras.training.epoch_metrics import EpochMetrics
 from cxr_keras.training.processes import ALONE, Team
 from cxr_keras.utils.console import Bar, duration, notice
@@ -22,7 +22,7 @@ class EpochSeed(keras.callbacks.Callback):
     a dropout of its own.
     """
 
-    def __init__(self, loader: RadiographLoader, seed: int, team: Team = ALONE):
+    def __init__(self, loader: Batches, seed: int, team: Team = ALONE):
         super().__init__()
         self.loader, self.seed, self.team = loader, seed, team
 

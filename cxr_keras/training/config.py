@@ -74,6 +74,9 @@ class TrainConfig:
         mixup: α of mixup, 0 for none.
         label_smoothing: training takes half of it from each 1 and adds it to each 0.
         sampler: "uniform" or "balanced", which draws rare labels as often as frequent ones.
+        boxes: a list of boxes as NIH's `BBox_List_2017.csv`: an additional loss asks the maps of
+            training images that have some to lie in them (see `training.attention`).
+        box_weight: of that loss.
         monitor: what the kept epoch is best in: "val_loss", "val_auroc" or "val_ap" (the means
             over the labels with both classes).
         early_stop: epochs without a better one after which training ends; 0 for never.
@@ -127,6 +130,8 @@ class TrainConfig:
     mixup: float = 0.0
     label_smoothing: float = 0.0
     sampler: str = "uniform"
+    boxes: PathLike | None = None
+    box_weight: float = 0.1
     monitor: str = "val_loss"
     early_stop: int = 0
     split_method: SplitMethod = "patient"
@@ -208,6 +213,8 @@ class TrainConfig:
             "mixup": f"mixup{self.mixup:g}",
             "label_smoothing": f"smooth{self.label_smoothing:g}",
             "sampler": self.sampler,
+            "boxes": "boxes",
+            "box_weight": f"box{self.box_weight:g}",
             "monitor": self.monitor,
             "ema": f"ema{self.ema:g}",
             "body_lr": f"bodylr{self.body_lr or 0:g}",
@@ -250,7 +257,7 @@ def configured(model: str, recipe: str, settings: Mapping[str, Any]) -> TrainCon
     return TrainConfig(model=model, recipe=recipe, reading=reading, **(usual | said))
 
 
-_PATHS = ("weights", "folder")
+_PATHS = ("weights", "folder", "boxes")
 _WHOLE = {
     "epochs": 1,
     "batch_size": 1,
@@ -269,6 +276,7 @@ _REAL = {  # from, below
     "weight_decay": (0.0, math.inf),
     "clip_norm": (0.0, math.inf),
     "mixup": (0.0, math.inf),
+    "box_weight": (0.0, math.inf),
     "warmup": (0.0, 1.0),
     "ema": (0.0, 1.0),
     "label_smoothing": (0.0, 1.0),
@@ -298,6 +306,10 @@ def _check_fit(config: TrainConfig) -> None:
         raise CxrError(
             f"Adam has no weight decay here, and {config.weight_decay:g} was given. Give "
             "--optimizer adamw or sgd, or leave --weight-decay out."
+        )
+    if config.boxes and config.mixup:
+        raise CxrError(
+            "--boxes does not go with mixup, which lays images over each other. Add --mixup 0."
         )
     if config.layer_decay > 1:
         raise CxrError(f"layer_decay must be 1 or less. Received: {config.layer_decay:g}.")

@@ -69,13 +69,13 @@ def trained_part(
 ) -> TrainedPart:
     """What is trained of `network`: all of it, or what follows the frozen blocks.
 
-    With `config.feature_cache` off, or images that change from epoch to epoch, the whole network
-    is the trained part. Each process of `team` is fed its share of every batch.
+    With `config.feature_cache` off, images that change from epoch to epoch, or boxes, the whole
+    network is the trained part. Each process of `team` is fed its share of every batch.
     """
     splits = {name: prepared.split(name) for name in SPLITS}
     source = network.input
     augmenter = Augmenter(config.augment, flip=config.flip, mixup=config.mixup, seed=config.seed)
-    cached = config.feature_cache and not augmenter.changes
+    cached = config.feature_cache and not augmenter.changes and not config.boxes
     cut = frozen_output(network, find_spec(config.model)) if cached else None
     if cut is not None:
         frozen = keras.Model(network.input, cut)

@@ -10,6 +10,7 @@ import numpy as np
 from cxr_keras.data.splits import TRAIN, VAL
 from cxr_keras.errors import RunError
 from cxr_keras.models.torch_kernels import native_kernels
+from cxr_keras.training.attention import Batches, with_attention
 from cxr_keras.training.callbacks import EpochSeed, OneNetwork, ProgressLog, StopOnNonFinite
 from cxr_keras.training.checkpoint import Recorder
 from cxr_keras.training.config import TrainConfig
@@ -38,7 +39,10 @@ def fit(
 
     The network itself is never compiled, so its file names no optimizer.
     """
-    model, batches = part.logits, part.batches
+    model: keras.Model = part.logits
+    batches: Batches = part.batches
+    if config.boxes:
+        model, batches = with_attention(part.logits, part.batches, config)
     train, val = part.splits[TRAIN], part.splits[VAL]
     findings = np.array([name != part.labels.normal for name in part.labels.names])
     check_monitor(config.monitor, val.truth, findings)
@@ -73,7 +77,7 @@ def fit(
                     EpochSeed(batches, config.seed, team),
                     *(plateau if config.schedule == "plateau" else []),
                     OneNetwork(team),
-                    Validation(val, recorder, averaging, findings=findings, team=team),
+                    Validation(part.logits, val, recorder, averaging, findings=findings, team=team),
                     guard,
                     recorder,
                     ProgressLog(bar, config.epochs),

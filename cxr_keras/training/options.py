@@ -43,6 +43,8 @@ class Settings(ReadSettings, total=False):
     mixup: Real | None
     label_smoothing: Real | None
     sampler: str | None
+    boxes: PathLike | None
+    box_weight: Real | None
     monitor: str | None
     early_stop: Whole | None
     split_method: SplitMethod | None

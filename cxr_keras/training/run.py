@@ -30,6 +30,7 @@ from cxr_keras.runs import model_file, run_folder
 from cxr_keras.runs.card import Card
 from cxr_keras.runs.opening import check_folder, check_same_data, training_folder
 from cxr_keras.runs.run_folder import clear_leftovers, run_info
+from cxr_keras.training.attention import check_boxes
 from cxr_keras.training.building import (
     build_network,
     complete_config,
@@ -132,7 +133,7 @@ def _train_together(
     resume: bool,
 ) -> Run:
     """What every process of a training does; the first of them alone writes and says anything."""
-    _check_batch(config, processes)
+    _check_processes(config, processes)
     folder = config.run_folder
     if processes.is_first:
         check_folder(folder, config.settings(), overwrite=overwrite, resume=resume)
@@ -145,6 +146,7 @@ def _train_together(
     prepared = processes.in_turn(lambda: prepare_images(config, dataset))
     if start:
         start.say_seen(prepared)
+    check_boxes(network, prepared.split(TRAIN), config)
     with (
         _place(folder, processes, overwrite=overwrite, resume=resume) as place,
         deterministic_torch(config.deterministic),
@@ -175,12 +177,14 @@ def _place(folder: Path, processes: Team, *, overwrite: bool, resume: bool) -> I
         yield processes.shared(place)
 
 
-def _check_batch(config: TrainConfig, processes: Team) -> None:
+def _check_processes(config: TrainConfig, processes: Team) -> None:
     if config.batch_size < processes.size:
         raise RunError(
             f"A batch of {config.batch_size} images is not enough for {processes.size} processes. "
             "Give a larger --batch-size, which counts all of them, or start fewer."
         )
+    if config.boxes and processes.size > 1:
+        raise RunError("--boxes trains in one process. Start one, or leave --boxes out.")
 
 
 def _train(

@@ -10,12 +10,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import PreparedSplit
 from cxr_keras.errors import CxrError
 from cxr_keras.inference.forward import forward_split
 from cxr_keras.metrics.weighted import auroc_and_ap, rank_images
 from cxr_keras.models.blocks import all_layers
+from cxr_keras.training.attention import Batches
 from cxr_keras.training.checkpoint import Recorder, assign, changing_variables, snapshot
 from cxr_keras.training.epoch_metrics import EpochMetrics
 from cxr_keras.training.processes import ALONE, Team
@@ -32,6 +32,8 @@ class Validation(keras.callbacks.Callback):
     what is measured and given to the recorder; the training goes on from the weights themselves.
 
     Args:
+        logits: the network that is measured: what trains, or where that needs more than pixels a
+            network of the same layers.
         split: the validation split.
         recorder: gets the averaged weights.
         batches: of the training split; batch normalisation's statistics of the averaged weights
@@ -42,14 +44,16 @@ class Validation(keras.callbacks.Callback):
 
     def __init__(
         self,
+        logits: keras.Model,
         split: PreparedSplit,
         recorder: Recorder,
-        batches: RadiographLoader | None = None,
+        batches: Batches | None = None,
         *,
         findings: np.ndarray,
         team: Team = ALONE,
     ):
         super().__init__()
+        self.logits = logits
         self.split, self.recorder, self.batches = split, recorder, batches
         self.findings, self.team = findings, team
         self._begun = time.monotonic()
@@ -72,7 +76,7 @@ class Validation(keras.callbacks.Callback):
     def _measure(self) -> dict[str, float]:
         own = np.array_split(np.arange(len(self.split)), self.team.size)[self.team.rank]
         part = self.split.part(own) if self.team.size > 1 else self.split
-        logits = self.team.gathered(forward_split(self.model, part, quiet=True))
+        logits = self.team.gathered(forward_split(self.logits, part, quiet=True))
         truth = self.split.truth
         counts = EpochMetrics(logits.shape[1])
         counts.update_state(truth, logits)
@@ -124,7 +128,7 @@ def check_monitor(monitor: str, truth: np.ndarray, findings: np.ndarray) -> None
 
 
 @contextmanager
-def averaged(model: keras.Model, batches: RadiographLoader) -> Iterator[None]:
+def averaged(model: keras.Model, batches: Batches) -> Iterator[None]:
     """Within the body, `model` has the average of its weights; afterwards its own.
 
     Its batch normalisation statistics are counted anew on training batches: those that the
@@ -142,7 +146,7 @@ def averaged(model: keras.Model, batches: RadiographLoader) -> Iterator[None]:
         assign(variables, lambda place: own[place])
 
 
-def _count_statistics(model: keras.Model, batches: RadiographLoader) -> None:
+def _count_statistics(model: keras.Model, batches: Batches) -> None:
     """Give each layer of batch normalisation the mean statistics of some training batches."""
     counted = [
         layer

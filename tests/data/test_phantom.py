@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from cxr_keras.data.boxes import read_boxes
 from cxr_keras.data.labels import FINDINGS, encode_cells
 from cxr_keras.data.phantom import (
     Phantom,
@@ -12,7 +13,7 @@ from cxr_keras.data.phantom import (
     write_phantoms,
 )
 from cxr_keras.data.phantom.findings import SIGNS
-from cxr_keras.data.readers.nih import read_boxes, read_dataset
+from cxr_keras.data.readers.nih import read_dataset
 from cxr_keras.errors import DataError
 
 

@@ -17,7 +17,10 @@ from cxr_keras import ensemble, load_model, predict, train
 from cxr_keras.data.images import read_image
 from cxr_keras.data.labels import LABELS
 from cxr_keras.errors import CxrError
+from cxr_keras.evaluation.localization import localize
 from cxr_keras.framing import Framing
+from cxr_keras.inference.heat_maps import heat_maps
+from cxr_keras.models.scaling import with_scaling
 from cxr_keras.runs import model_file, run_folder
 
 COLUMNS = [f"prob_{label}" for label in LABELS]
@@ -82,10 +85,28 @@ def test_weights_follow_the_validation_auroc(run, second, tmp_path):
     np.testing.assert_allclose(weights, np.array(scores) / sum(scores), atol=1e-5)
 
 
-def test_heat_maps_of_an_ensemble_are_refused_in_a_sentence(both, phantoms, tmp_path):
+@pytest.mark.parametrize("method", ["gradcam", "occlusion"])
+def test_heat_maps_of_an_ensemble_are_the_mean_of_its_members(
+    run, second, both, phantoms, tmp_path, method
+):
     image = next((phantoms / "images").iterdir())
-    with pytest.raises(CxrError, match="ensemble"):
-        predict(both.folder, [image], heatmaps=tmp_path)
+    pixels, labels = read_image(image), [0, 4]
+    members = [heat_maps(load_model(one.folder), method)(pixels, labels) for one in (run, second)]
+    mean = sum(members) / 2
+    mean /= np.where(
+        mean.max(axis=(1, 2), keepdims=True) > 0, mean.max(axis=(1, 2))[:, None, None], 1
+    )
+    found = heat_maps(load_model(both.folder), method)
+    np.testing.assert_allclose(found(pixels, labels), mean, atol=1e-4)
+    assert found.cell == heat_maps(load_model(run.folder), method).cell
+
+
+def test_heat_maps_of_an_ensemble_are_drawn_and_measured(both, phantoms, tmp_path):
+    image = next((phantoms / "images").iterdir())
+    rows = predict(both.folder, [image], heatmaps=tmp_path / "maps", method="layercam")
+    assert list((tmp_path / "maps").iterdir()) or "no heat map" in rows[0].warnings[0]
+    found = localize(both.folder, resamples=0, out=tmp_path / "localize")
+    assert set(found.maps["map"]) >= {"gradcam", "random weights"}
 
 
 @pytest.mark.slow
@@ -151,6 +172,15 @@ def test_an_ensemble_of_sizes_scales_images_down_for_the_smaller(run, smaller, s
     ]
     # Pillow rounds to whole numbers, the layer does not
     np.testing.assert_allclose(table[COLUMNS], sum(parts) / 2, atol=2e-3)
+
+
+def test_heat_maps_of_an_ensemble_of_sizes(smaller, sizes, phantoms):
+    pixels = read_image(next((phantoms / "images").iterdir()))
+    maps = heat_maps(load_model(sizes.folder))(pixels, [0, 3])
+    assert maps.shape == (2, 256, 256)
+    assert maps.max() <= 1
+    calibrated = heat_maps(with_scaling(load_model(sizes.folder), np.full(15, 2.0), np.zeros(15)))
+    np.testing.assert_allclose(calibrated(pixels, [0, 3]), maps, atol=1e-4)
 
 
 @pytest.mark.slow

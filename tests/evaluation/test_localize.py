@@ -8,8 +8,8 @@ from helpers.refusals import refusal
 
 from cxr_keras import train
 from cxr_keras.cli import main
+from cxr_keras.data.boxes import read_boxes
 from cxr_keras.data.phantom import write_phantoms
-from cxr_keras.data.readers.nih import read_boxes
 from cxr_keras.evaluation.localization import CENTRE, RANDOM, UNTRAINED, localize
 from cxr_keras.metrics.localization import AVERAGE, MEASURES, RULE
 

@@ -7,7 +7,8 @@ from helpers.refusals import refusal
 from PIL import Image
 
 from cxr_keras import load_model, predict
-from cxr_keras.inference.heat_maps import HeatMaps, gradients_of
+from cxr_keras.inference.cam_methods import gradients_of
+from cxr_keras.inference.heat_maps import HeatMaps
 from cxr_keras.inference.options import METHODS
 
 

@@ -41,7 +41,6 @@ from cxr_keras.data.readers.views import choose_views
 from cxr_keras.errors import DataError
 
 TABLE_NAMES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
-BOX_NAME = "BBox_List_2017.csv"
 LIST_NAMES = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
 
 # NIH renamed the column in the table on its page; the 2017 table and mirrors keep the old name.
@@ -144,17 +143,6 @@ def read_label_table(source: Path) -> tuple[pd.DataFrame, list[str]]:
         years = table[AGE].str[-1:].map({"M": 1 / 12, "D": 1 / 365}).fillna(1.0)
         table[AGE] = pd.to_numeric(table[AGE].str.rstrip("YMD"), errors="coerce") * years
     return table.reset_index(drop=True), notices + duplicates
-
-
-def read_boxes(folder: Path) -> pd.DataFrame:
-    """NIH's box list: columns Image Index, label, x, y, w, h in pixels of the 1024×1024 image."""
-    names = [IMAGE, "label", "x", "y", "w", "h"]
-    source = folder / BOX_NAME
-    if not source.is_file():
-        return pd.DataFrame({name: [] for name in names})
-    boxes = pd.read_csv(source, skiprows=1, header=None, usecols=range(6), names=names)
-    boxes["label"] = [canonical_label(name) for name in boxes["label"]]
-    return boxes
 
 
 def _clean_labels(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -3,7 +3,8 @@ import json
 
 import pytest
 
-from cxr_keras.data.readers.nih import read_boxes, read_dataset, read_label_table
+from cxr_keras.data.boxes import read_boxes
+from cxr_keras.data.readers.nih import read_dataset, read_label_table
 from cxr_keras.errors import DataError
 
 HEADER_2017 = (
