@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cxr_keras.evaluation.comparison import compare
     from cxr_keras.evaluation.ensembling import ensemble
     from cxr_keras.evaluation.evaluation import evaluate
+    from cxr_keras.evaluation.localization import localize
     from cxr_keras.evaluation.predictions import assess
     from cxr_keras.evaluation.recalibration import calibrate
     from cxr_keras.inference.prediction import predict
@@ -46,6 +47,7 @@ __all__ = [
     "evaluate",
     "explore",
     "load_model",
+    "localize",
     "predict",
     "register_dataset",
     "register_model",
@@ -66,6 +68,7 @@ _LAZY = {
     "evaluate": "cxr_keras.evaluation.evaluation",
     "explore": "cxr_keras.data.exploration",
     "load_model": "cxr_keras.runs.model_file",
+    "localize": "cxr_keras.evaluation.localization",
     "predict": "cxr_keras.inference.prediction",
     "register_dataset": "cxr_keras.data.readers.registry",
     "register_model": "cxr_keras.models.registry",

@@ -119,7 +119,9 @@ def localize(
         Path(out)
         if out
         else run_folder.results_folder(file)
-        / "-".join(["localize", method, *([tta] if tta != NO_TTA else [])])
+        / "-".join(
+            ["localize", method, *([layer] if layer else []), *([tta] if tta != NO_TTA else [])]
+        )
     )
     folder.mkdir(parents=True, exist_ok=True)
     write_table(table, folder / TABLE)
