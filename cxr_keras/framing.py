@@ -15,7 +15,6 @@ from cxr_keras.utils.arguments import whole
 
 Fit = Literal["crop", "whole"]
 FITS: tuple[Fit, ...] = get_args(Fit)
-Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 SIZE = 224  # pixels, as torchvision's networks were trained
 FIT: Fit = "crop"
 MIN_SIZE, MAX_SIZE = 64, 1024  # five halvings leave 2 places; NIH's images have 1024 pixels
@@ -66,7 +65,9 @@ class Framing:
         before = (self.stored - self.size) // 2
         return before, self.stored - self.size - before
 
-    def in_square(self, box: tuple[float, float, float, float], width: int, height: int) -> Box:
+    def in_square(
+        self, box: tuple[float, float, float, float], width: int, height: int
+    ) -> tuple[float, float, float, float]:
         """Where a part of an image lies in the square that is stored of it.
 
         Args:

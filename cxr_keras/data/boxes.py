@@ -10,7 +10,8 @@ from cxr_keras.data.dataset import IMAGE, PATH
 from cxr_keras.data.images import image_size
 from cxr_keras.data.labels import canonical_label
 from cxr_keras.errors import DataError
-from cxr_keras.framing import Box, Framing
+from cxr_keras.framing import Framing
+from cxr_keras.metrics.localization import Box
 
 BOX_NAME = "BBox_List_2017.csv"
 _COLUMNS = (IMAGE, "label", "x", "y", "w", "h")

@@ -16,12 +16,12 @@ from cxr_keras.data.reading import Data, as_data
 from cxr_keras.errors import DataError
 from cxr_keras.evaluation.evaluation import refuse_trained_on
 from cxr_keras.evaluation.measured import Measured, data_of, images_of, own_images
-from cxr_keras.framing import Box
 from cxr_keras.inference.heat_maps import HeatMaps, MeanMaps, heat_maps
 from cxr_keras.inference.options import GRAD_CAM, NO_TTA, Tta
 from cxr_keras.inference.tta import check_tta
 from cxr_keras.metrics.localization import (
     RULE,
+    Box,
     centre_prior,
     detected_box,
     measure_map,

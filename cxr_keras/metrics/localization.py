@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxr_keras.framing import Box
 from cxr_keras.metrics.options import RESAMPLES
 
 LIMITS = (0.1, 0.25, 0.3, 0.5)  # of iou and iobb, from which on a detection counts
@@ -33,6 +32,7 @@ MEASURES = (
     "centre",
 )
 AVERAGE = "average"
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
 def detected_box(heat: np.ndarray) -> Box | None:

@@ -29,6 +29,7 @@ from cxr_keras import (
     evaluate,
     explore,
     load_model,
+    localize,
     predict,
     register_dataset,
     register_model,
@@ -105,6 +106,8 @@ def measure(run: Path, other: str) -> dict[str, float]:
     averaged = ensemble([run, other], name="both", weighted=True, folder=run.parent)
     difference: pd.DataFrame = compare(run, averaged.folder, resamples=100, seed=3)
     print(difference)
+    print(localize(run, path_to_boxes := run.parent, method="hirescam", tta="flip").table)
+    localize(other, split="val", layer="conv1", resamples=0, out=path_to_boxes, force=True)
     tables = assess(found.predictions, thresholds={"Mass": 0.2}, resamples=0)
     print(tables.images, tables.metrics)
     return tables.thresholds
