@@ -199,12 +199,22 @@ def _tiles(count: int, most: int, size: tuple[float, float]) -> tuple[Figure, li
     return figure, grid
 
 
-def sheet_figure(shown: Sequence[tuple[np.ndarray, np.ndarray, str]]) -> Figure:
-    """A contact sheet: of each image its pixels (side, side), its map in 0…1, and a caption."""
+def outline(axes: Axes, boxes: Sequence[Any], colour: str = "white", style: str = "-") -> None:
+    """Draw boxes (left, top, right, bottom), seen on black and on white."""
+    for left, top, right, bottom in boxes:
+        for edge, width, line in (("black", 3.0, "-"), (colour, 1.5, style)):
+            size = (right - left, bottom - top)
+            patch = Rectangle((left, top), *size, fill=False, ec=edge, lw=width, ls=line)
+            axes.add_patch(patch)
+
+
+def sheet_figure(shown: Sequence[tuple[np.ndarray, np.ndarray, Sequence[Any], str]]) -> Figure:
+    """A contact sheet: of each image its pixels (side, side), map in 0…1, boxes, and a caption."""
     figure, grid = _tiles(len(shown), 5, (2.4, 3.0))
-    for axes, (pixels, heat, caption) in zip(grid, shown, strict=False):
+    for axes, (pixels, heat, boxes, caption) in zip(grid, shown, strict=False):
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
         lay_heat(axes, heat)
+        outline(axes, boxes)
         axes.set_title(caption, fontsize=7)
     figure.tight_layout()
     return figure
@@ -223,15 +233,8 @@ def localization_figure(
     for axes, (pixels, heat, boxes, detected, title) in zip(grid, shown, strict=False):
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
         axes.imshow(heat, cmap="inferno", alpha=0.5 * heat, vmin=0, vmax=1)
-        outlines = [(box, "white", "-") for box in boxes]
-        outlines += [(detected, "deepskyblue", "--")] if detected else []
-        for (left, top, right, bottom), colour, style in outlines:
-            size = (right - left, bottom - top)
-            for edge, width in (("black", 3.0), (colour, 1.5)):  # seen on black and on white
-                lines_of = style if edge != "black" else "-"
-                axes.add_patch(
-                    Rectangle((left, top), *size, fill=False, ec=edge, lw=width, ls=lines_of)
-                )
+        outline(axes, boxes)
+        outline(axes, [detected] if detected else [], "deepskyblue", "--")
         axes.set_title(title if heat.any() else f"{title}: no map", fontsize=9)
     figure.suptitle("white: radiologist, dashed: the map's box", fontsize=9)
     figure.tight_layout()

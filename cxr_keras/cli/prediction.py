@@ -33,6 +33,11 @@ LONGEST_NAME = 40
     help="Draw all images into this PNG or PDF, 40 at most, each with the heat map of its most "
     "probable finding.",
 )
+@click.option(
+    "--truth",
+    type=FOLDER,
+    help="A data folder: pictures of its images show its labels and its boxes, too.",
+)
 @method_options
 @click.option(
     "--resolve-no-finding", is_flag=True, help="Drop No Finding where a finding is predicted, too."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from cxr_keras.data.images import image_size, read_image
 from cxr_keras.framing import Framing
 from cxr_keras.inference.files import Prediction
 from cxr_keras.inference.heat_maps import HeatMaps, MeanMaps
+from cxr_keras.inference.truth import Known, Truth
+from cxr_keras.metrics.localization import Box
 from cxr_keras.runs.card import Card
 from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.console import notice
@@ -24,6 +27,7 @@ from cxr_keras.utils.files import make_parent
 
 MOST = 40  # images on a sheet
 _SHOWN_SIZE = 896  # in pixels of the network's view; a little more is stored around it
+_LINE = 40  # letters in a line of a caption
 _SMALL = 512  # pixels up to which a picture is drawn in the usual resolution
 
 
@@ -36,6 +40,7 @@ class Pictures:
         names: file → the beginning of its pictures' names, see `picture_names`.
         folder: for a file a map; None for none.
         sheet: for all images in one; None for none.
+        truth: what is drawn beside the maps of the images that it knows.
     """
 
     def __init__(
@@ -45,11 +50,13 @@ class Pictures:
         names: dict[Path, str],
         folder: PathLike | None,
         sheet: PathLike | None,
+        truth: Truth | None = None,
     ):
         self._explainer, self._card, self._names = explainer, card, names
+        self._truth = truth
         self._folder = None if folder is None else Path(folder)
         self._sheet = None if sheet is None else Path(sheet)
-        self._shown: list[tuple[np.ndarray, np.ndarray, str]] = []
+        self._shown: list[tuple[np.ndarray, np.ndarray, Sequence[Box], str]] = []
         self._left_out = 0
 
     def __call__(self, row: Prediction) -> Prediction:
@@ -58,8 +65,9 @@ class Pictures:
         top = max(row.probabilities, key=lambda name: row.probabilities[name])
         labels = row.findings or (top,)
         maps = self._explainer(row.pixels, [self._card.labels.index(name) for name in labels])
+        known = self._truth.of(row.path) if self._truth else None
         if self._sheet is not None:
-            self._keep(row, labels[0], maps[0])
+            self._keep(row, labels[0], maps[0], known)
         if self._folder is None:
             return row
         film = _film(row, self._card.framing)
@@ -67,7 +75,14 @@ class Pictures:
         for name, heat in zip(labels, maps, strict=True):
             if name not in empty:
                 file = f"{self._names[row.path]}.{name.replace(' ', '_')}.png"
-                save_overlay(film, heat, self._folder / file, title=self._caption(row, name))
+                save_overlay(
+                    film,
+                    heat,
+                    self._folder / file,
+                    title=self._caption(row, name),
+                    truth=self._said(known),
+                    boxes=_boxes(row, known, name, len(film)),
+                )
         if not empty:
             return row
         said = f"no heat map of {', '.join(empty)}: nothing in the layer speaks for it"
@@ -82,13 +97,23 @@ class Pictures:
         if self._left_out:
             notice(f"{self._left_out:,} more images are not on {self._sheet}: it holds {MOST}.")
 
-    def _keep(self, row: Prediction, label: str, heat: np.ndarray) -> None:
+    def _said(self, known: Known | None) -> str:
+        """What the data say, a line; "" where nothing is asked."""
+        if self._truth is None:
+            return ""
+        text = f"data: {', '.join(known.findings)}" if known else "data: not known"
+        return textwrap.fill(text, _LINE)
+
+    def _keep(self, row: Prediction, label: str, heat: np.ndarray, known: Known | None) -> None:
         if len(self._shown) == MOST:
             self._left_out += 1
             return
         assert row.pixels is not None
-        caption = f"{self._names[row.path][-24:]}\n{self._caption(row, label)}"
-        self._shown.append((row.pixels, heat, caption if heat.any() else f"{caption}\nno map"))
+        lines = [self._names[row.path][-24:], self._caption(row, label), self._said(known)]
+        lines.append("" if heat.any() else "no map")
+        boxes = _boxes(row, known, label, len(row.pixels))
+        caption = "\n".join(line for line in lines if line)
+        self._shown.append((row.pixels, heat, boxes, caption))
 
     def _caption(self, row: Prediction, label: str) -> str:
         limit = self._card.thresholds[self._card.labels.index(label)]
@@ -107,7 +132,15 @@ def picture_names(files: Sequence[Path]) -> dict[Path, str]:
     }
 
 
-def save_overlay(pixels: np.ndarray, heat: np.ndarray, target: Path, *, title: str) -> None:
+def save_overlay(
+    pixels: np.ndarray,
+    heat: np.ndarray,
+    target: Path,
+    *,
+    title: str,
+    truth: str = "",
+    boxes: Sequence[Box] = (),
+) -> None:
     """Write a PNG: the radiograph, and beside it the same with the map over it.
 
     Args:
@@ -115,19 +148,32 @@ def save_overlay(pixels: np.ndarray, heat: np.ndarray, target: Path, *, title: s
         heat: (side, side) in 0…1, of the same part of the film.
         target: the file.
         title: above the map.
+        truth: above the radiograph.
+        boxes: drawn into both, in pixels of `pixels`.
     """
     make_parent(target)
     if len(pixels) != len(heat):
         image = Image.fromarray(heat.astype("float32"))
         heat = np.asarray(image.resize(pixels.shape[::-1], Image.Resampling.BILINEAR))
     figure = Figure(figsize=(7.2, 3.9))
-    for axes, name in zip(figure.subplots(1, 2), ("radiograph", title), strict=True):
+    names = (truth or "radiograph", title)
+    for axes, name in zip(figure.subplots(1, 2), names, strict=True):
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+        plots.outline(axes, boxes)
         axes.set_title(name, fontsize=10)
         axes.axis("off")
     plots.lay_heat(figure.axes[1], heat)
     figure.tight_layout()
     plots.save_figure(figure, target, dpi=150 if len(pixels) <= _SMALL else 300)
+
+
+def _boxes(row: Prediction, known: Known | None, label: str, side: int) -> list[Box]:
+    """The finding's boxes in a square of this side; none for an image that was turned."""
+    if known is None or row.corrected or row.pixels is None:
+        return []
+    scale = side / len(row.pixels)
+    found = known.boxes.get(label, [])
+    return [(a * scale, b * scale, c * scale, d * scale) for a, b, c, d in found]
 
 
 def _film(row: Prediction, framing: Framing) -> np.ndarray:

@@ -29,6 +29,7 @@ def predict(
     csv_file: PathLike | None = None,
     heatmaps: PathLike | None = None,
     sheet: PathLike | None = None,
+    truth: PathLike | None = None,
     method: str = GRAD_CAM,
     layer: str | None = None,
     resolve_no_finding: bool = False,
@@ -53,6 +54,7 @@ def predict(
             not drawn; the row says so.
         sheet: a PNG or PDF of all images, 40 at most, each with the map of its most probable
             finding.
+        truth: a data folder: pictures of its images show its labels and boxes, too.
         method: of the heat maps, one of `options.METHODS`, see `heat_maps`.
         layer: whose maps they are of; by default the last.
         resolve_no_finding: drop "No Finding" where a finding is predicted too, which it excludes.
@@ -76,6 +78,10 @@ def predict(
         CxrError: a file cannot be written, there is no such `tta`, or Ray cannot do it.
     """
     tta = check_tta(tta)
+    if truth is not None and heatmaps is None and sheet is None:
+        raise CxrError(
+            "--truth is drawn into pictures: add --heatmaps or --sheet, or leave it out."
+        )
     if ray is not None and (heatmaps is not None or sheet is not None):
         raise CxrError(
             "Heat maps are drawn on one machine: leave --heatmaps and --sheet, or --ray out."
@@ -87,6 +93,7 @@ def predict(
     from cxr_keras.inference.guarded import read_guard
     from cxr_keras.inference.heat_maps import heat_maps
     from cxr_keras.inference.pictures import Pictures, picture_names
+    from cxr_keras.inference.truth import Truth
 
     guard = read_guard(file)
     if fix_orientation and guard is None:
@@ -125,7 +132,8 @@ def predict(
         )
         if heatmaps is not None or sheet is not None:
             explainer = heat_maps(model, method, layer, tta=tta)
-            draw = Pictures(explainer, card, names, heatmaps, sheet)
+            known = None if truth is None else Truth(truth, card)
+            draw = Pictures(explainer, card, names, heatmaps, sheet, known)
     with (
         csv_rows(csv_file, card, columns, part, guarded=guard is not None) as write,
         progress_bar("Reading radiographs", len(files)) as bar,

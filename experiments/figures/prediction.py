@@ -1,4 +1,4 @@
-"""Draw docs/prediction.png: an image, the heat map of its most probable finding, its probabilities.
+"""Draw docs/prediction.png: an image with its box, the heat map of its most probable finding, bars.
 
 python experiments/figures/prediction.py RUN IMAGE
 
@@ -16,8 +16,10 @@ from matplotlib.figure import Figure
 
 from cxr_keras import load_model, predict
 from cxr_keras.data.images import read_image
-from cxr_keras.inference.grad_cam import grad_cam
-from cxr_keras.plots import save_figure
+from cxr_keras.inference.heat_maps import heat_maps
+from cxr_keras.inference.options import GRAD_CAM, METHODS
+from cxr_keras.inference.truth import Truth
+from cxr_keras.plots import lay_heat, outline, save_figure
 from cxr_keras.runs.model_file import read_card
 
 TARGET = Path(__file__).resolve().parents[2] / "docs" / "prediction.png"
@@ -29,19 +31,25 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("image", type=Path)
     parser.add_argument("--out", type=Path, default=TARGET)
+    parser.add_argument("--method", choices=METHODS, default=GRAD_CAM)
     arguments = parser.parse_args()
     row, card = predict(arguments.run, arguments.image)[0], read_card(arguments.run)
     top = max(row.probabilities, key=lambda label: row.probabilities[label])
     pixels = read_image(arguments.image, card.framing)
-    heat = grad_cam(load_model(arguments.run), pixels, [card.labels.index(top)])[0]
+    explainer = heat_maps(load_model(arguments.run), arguments.method)
+    heat = explainer(pixels, [card.labels.index(top)])[0]
+    known = Truth(arguments.image.resolve().parents[1], card).of(arguments.image)
     figure = Figure(figsize=(10, 3.5), layout="constrained")
     image, overlay, bars = figure.subplots(1, 3, width_ratios=(1, 1, 0.95))
-    for axes, title in ((image, "phantom (synthetic drawing)"), (overlay, f"heat map: {top}")):
+    for axes, title in (
+        (image, f"phantom with the box of {top}"),
+        (overlay, f"where the network looks: {arguments.method}"),
+    ):
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
         axes.set_title(title, fontsize=10)
         axes.axis("off")
-    overlay.imshow(heat, cmap="inferno", alpha=0.55 * heat, vmin=0, vmax=1)
-    overlay.contour(heat, levels=[0.5], colors="white", linewidths=1.2)  # for print in grey
+        outline(axes, known.boxes.get(top, []) if known else [])
+    lay_heat(overlay, heat)
     draw_bars(bars, row.probabilities, dict(zip(card.labels, card.thresholds, strict=True)))
     save_figure(figure, arguments.out)
 

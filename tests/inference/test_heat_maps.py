@@ -7,9 +7,12 @@ from helpers.refusals import refusal
 from PIL import Image
 
 from cxr_keras import load_model, predict
+from cxr_keras.data.boxes import read_boxes
 from cxr_keras.inference.cam_methods import gradients_of
 from cxr_keras.inference.heat_maps import HeatMaps
 from cxr_keras.inference.options import METHODS
+from cxr_keras.inference.truth import Truth
+from cxr_keras.runs import model_file
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +158,28 @@ def test_one_sheet_holds_all_images(run, phantoms, tmp_path, suffix, monkeypatch
     if suffix == "png":
         with Image.open(target) as picture:
             assert picture.width > picture.height  # two rows of five
+
+
+def test_the_truth_of_a_data_set_stands_beside_the_map(run, phantoms, tmp_path):
+    box = read_boxes(phantoms).iloc[0]
+    image, stranger = phantoms / "images" / box["Image Index"], tmp_path / "copy.png"
+    stranger.write_bytes(image.read_bytes())
+    truth = Truth(phantoms, model_file.read_card(run.folder))
+    known = truth.of(image)
+    assert box["label"] in known.findings
+    ends = np.array([box["x"], box["y"], box["x"] + box["w"], box["y"] + box["h"]], dtype=float)
+    placed = np.clip(ends / 4, 16, 240)  # 1024 pixels become 256, of which 224 are seen
+    np.testing.assert_allclose(known.boxes[box["label"]][0], placed)
+    assert truth.of(stranger) is None
+    for name, data in (("with", phantoms), ("without", None)):
+        predict(run.folder, [image, stranger], heatmaps=tmp_path / name, truth=data)
+    changed = [
+        (tmp_path / "without" / file.name).read_bytes() != file.read_bytes()
+        for file in (tmp_path / "with").iterdir()
+    ]
+    assert changed
+    assert all(changed)
+
+
+def test_truth_without_pictures_is_refused(run, phantoms):
+    assert "--heatmaps or --sheet" in refusal(predict, run.folder, phantoms, truth=phantoms)
