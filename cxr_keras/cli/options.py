@@ -24,7 +24,7 @@ from cxr_keras.data.options import (
 )
 from cxr_keras.errors import CxrError
 from cxr_keras.framing import FIT, FITS, MAX_SIZE, MIN_SIZE, SIZE
-from cxr_keras.inference.options import GRAD_CAM, METHODS, NO_TTA, TTA
+from cxr_keras.inference.options import FULL, GRAD_CAM, METHODS, NO_TTA, PRECISIONS, TTA
 from cxr_keras.metrics.options import RESAMPLES
 from cxr_keras.runs.options import RUNS_FOLDER
 from cxr_keras.utils.memory import is_out_of_memory
@@ -251,6 +251,18 @@ def device_option(command: Command) -> Command:
         callback=use,
         expose_value=False,
         help="Where to compute; cuda:1 is the second GPU  [default: a GPU where there is one]",
+    )(command)
+
+
+def precision_option(command: Command) -> Command:
+    """The --precision option that evaluate and predict share."""
+    return click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        default=FULL,
+        show_default=True,
+        help="What the network computes in; bfloat16 is faster where the processor or GPU "
+        "multiplies in it, and changes probabilities in the third digit.",
     )(command)
 
 

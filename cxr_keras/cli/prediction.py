@@ -10,7 +10,14 @@ from typing import Any
 
 import click
 
-from cxr_keras.cli.options import FOLDER, device_option, method_options, ray_option, tta_option
+from cxr_keras.cli.options import (
+    FOLDER,
+    device_option,
+    method_options,
+    precision_option,
+    ray_option,
+    tta_option,
+)
 from cxr_keras.cli.results import CSV, RUN
 
 LONGEST_NAME = 40
@@ -56,6 +63,7 @@ LONGEST_NAME = 40
     "mirrored top to bottom, predict it so; its row says it.",
 )
 @tta_option
+@precision_option
 @click.option(
     "--shard",
     metavar="K/N",

@@ -12,6 +12,7 @@ from cxr_keras.cli.options import (
     FOLDER,
     device_option,
     output_dir_option,
+    precision_option,
     resamples_option,
     threshold_value,
     tta_option,
@@ -51,6 +52,7 @@ CSV = click.Path(exists=True, dir_okay=False, path_type=Path)
     "label table, or any CSV with a row an image.",
 )
 @tta_option
+@precision_option
 @resamples_option
 @click.option("--force", is_flag=True, help="Measure images that the network was trained on, too.")
 @click.option("--out", type=FOLDER, help="Folder for the tables  [default: beside the model]")
@@ -85,7 +87,7 @@ def evaluate(
 
     if predictions is not None and truth is not None and run is None:
         context = click.get_current_context()
-        for name in ("data", "split", "force", "tta", *READING):
+        for name in ("data", "split", "force", "tta", "precision", *READING):
             if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
                 option = name.replace("_", "-")
                 raise click.UsageError(f"--{option} belongs to a RUN; leave it out.")

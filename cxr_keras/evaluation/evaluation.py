@@ -41,7 +41,7 @@ from cxr_keras.evaluation.second_truth import (
 from cxr_keras.inference.forward import forward_split
 from cxr_keras.inference.guard import UNLIKE
 from cxr_keras.inference.guarded import Guarded, read_guard
-from cxr_keras.inference.options import NO_TTA, Tta
+from cxr_keras.inference.options import FULL, NO_TTA, Precision, Tta
 from cxr_keras.inference.tta import check_tta
 from cxr_keras.metrics.conformal import held_share
 from cxr_keras.metrics.options import RESAMPLES
@@ -64,6 +64,7 @@ def evaluate(
     force: bool = False,
     out: PathLike | None = None,
     tta: Tta = NO_TTA,
+    precision: Precision = FULL,
     **reading: Unpack[ReadSettings],
 ) -> Evaluation:
     """Run a trained network over images and write predictions.csv and its tables.
@@ -87,19 +88,21 @@ def evaluate(
             own thresholds, and in a folder evaluation-… beside it for anything else.
         tta: test-time augmentation: "flip" averages the probabilities of each image and of its
             mirror image. The network's own thresholds were chosen without it.
+        precision: what the network computes in: "float32", or "bfloat16", which is faster where the
+            machine multiplies in it.
         **reading: how the data is read, see `cxr_keras.data.reading.Reading`; by default the
             network's own as for its training.
 
     Raises:
         ModelError, DataError: the model or the data cannot be used, the network has no such split,
             or it was trained on some of these images.
-        CxrError: there is no such `tta`.
+        CxrError: there is no such `tta` or `precision`.
     """
     tta = check_tta(tta)
     file = model_file.find_model(run)
     card = model_file.read_card(file)
     limits = thresholds_of(card, thresholds)
-    model = model_file.load_model(file)
+    model = model_file.load_model(file, precision)
     how, data = Reading.of(reading)[0], as_data(data) or None
     measured = _measured(file, card, data, split, how if how.said() else None)
     second = None if truth is None else with_truth(measured.images, Path(truth), card.labels)
@@ -120,7 +123,7 @@ def evaluate(
     predictions = frame_of(chosen, probability, labels)
     if familiarity is not None:
         predictions = predictions.assign(familiarity=familiarity)
-    name = _name(measured, thresholds, tta, truth)
+    name = _name(measured, thresholds, tta, precision, truth)
     folder = Path(out) if out else run_folder.results_folder(file) / name
     for table in (PREVALENCE, OWN_LABELS):  # of an evaluation before this one
         (folder / table).unlink(missing_ok=True)
@@ -217,13 +220,21 @@ def _phantom_sentence(card: Card, measured: Measured) -> str:
     return card.notice or ("These images are phantoms." if measured.phantoms else "")
 
 
-def _name(measured: Measured, thresholds: float | str, tta: Tta, truth: PathLike | None) -> str:
+def _name(
+    measured: Measured,
+    thresholds: float | str,
+    tta: Tta,
+    precision: Precision,
+    truth: PathLike | None,
+) -> str:
     """The folder of an evaluation beside the model; the model's own for its own test split."""
     parts = [] if measured.own else [measured.root.resolve().name]
-    usual = measured.split == TEST and thresholds == CALIBRATED and tta == NO_TTA and truth is None
+    usual = measured.split == TEST and thresholds == CALIBRATED and truth is None
+    usual = usual and tta == NO_TTA and precision == FULL
     parts += [measured.split] if parts or not usual else []
     parts += [f"at-{thresholds:g}"] if isinstance(thresholds, float | int) else []
     parts += [tta] if tta != NO_TTA else []
+    parts += [precision] if precision != FULL else []
     parts += [f"by-{Path(truth).name.split('.')[0]}"] if truth is not None else []
     return "-".join(["evaluation", *parts]) if parts else "."
 

@@ -26,7 +26,7 @@ from cxr_keras.errors import CxrError
 from cxr_keras.inference.files import Prediction, predict_files
 from cxr_keras.inference.forward import BATCH_SIZE
 from cxr_keras.inference.guarded import read_guard
-from cxr_keras.inference.options import Tta
+from cxr_keras.inference.options import Precision, Tta
 from cxr_keras.runs import model_file
 
 PART = 2 * BATCH_SIZE  # images that a worker is given at a time
@@ -91,6 +91,7 @@ def predict_on_ray(
     files: Sequence[Path],
     *,
     tta: Tta,
+    precision: Precision,
     fix_orientation: bool,
     identifiers: bool,
     address: str,
@@ -101,6 +102,7 @@ def predict_on_ray(
         file: the `.keras` file.
         files: the images.
         tta: test-time augmentation.
+        precision: what the network computes in.
         fix_orientation: see `prediction.predict`.
         identifiers: see there; without, none leaves a worker.
         address: of the cluster, see `cluster`.
@@ -114,7 +116,7 @@ def predict_on_ray(
     if not files:  # an empty part
         return
     with cluster(address) as ray:
-        answers = _answers(ray, file, files, (tta, fix_orientation, identifiers))
+        answers = _answers(ray, file, files, (tta, precision, fix_orientation, identifiers))
         for path in files:
             row = next(answers, None)
             if row is None:
@@ -124,7 +126,7 @@ def predict_on_ray(
 
 
 def _answers(
-    ray: Any, file: Path, files: Sequence[Path], options: tuple[Tta, bool, bool]
+    ray: Any, file: Path, files: Sequence[Path], options: tuple[Tta, Precision, bool, bool]
 ) -> Iterator[Prediction]:
     """The row of each file, in order, under its absolute path."""
     context = ray.data.DataContext.get_current().copy()
@@ -156,11 +158,11 @@ def _answers(
 class _Worker:
     """A network on one worker, which predicts part after part."""
 
-    def __init__(self, model: bytes, tta: Tta, fix: bool, identifiers: bool):
+    def __init__(self, model: bytes, tta: Tta, precision: Precision, fix: bool, identifiers: bool):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.keras"
             file.write_bytes(model)
-            self.model = model_file.load_model(file)
+            self.model = model_file.load_model(file, precision)
             self.options: dict[str, Any] = {
                 "card": model_file.read_card(file),
                 "tta": tta,

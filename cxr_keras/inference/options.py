@@ -8,6 +8,10 @@ Tta = Literal["none", "flip"]  # test-time augmentation; the views of each are i
 TTA: tuple[Tta, ...] = get_args(Tta)
 NO_TTA: Tta = "none"
 
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+FULL: Precision = "float32"
+
 # heat map methods, see `heat_maps`
 METHODS = (
     GRAD_CAM := "gradcam",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cxr_keras.data.dicom import DIRECTORY, IDENTIFIERS, files_of_directory, is_dicom
 from cxr_keras.data.images import find_image_files
 from cxr_keras.errors import CxrError, DataError, ModelError
-from cxr_keras.inference.options import GRAD_CAM, NO_TTA, Tta
+from cxr_keras.inference.options import FULL, GRAD_CAM, NO_TTA, Precision, Tta
 from cxr_keras.inference.prediction_csv import csv_rows
 from cxr_keras.inference.shards import share_of
 from cxr_keras.inference.tta import check_tta
@@ -34,6 +34,7 @@ def predict(
     layer: str | None = None,
     resolve_no_finding: bool = False,
     tta: Tta = NO_TTA,
+    precision: Precision = FULL,
     shard: str | None = None,
     identifiers: bool = True,
     fix_orientation: bool = False,
@@ -60,6 +61,8 @@ def predict(
         resolve_no_finding: drop "No Finding" where a finding is predicted too, which it excludes.
         tta: test-time augmentation: "flip" averages the probabilities of each image and of its
             mirror image, and their heat maps.
+        precision: what the network computes in: "float32", or "bfloat16", which is faster where the
+            machine multiplies in it.
         shard: predict only this part of the images, such as "3/16"; its CSV says which, and
             `shards.merge_parts` puts the parts together.
         identifiers: take patient ID, sex, age, view and pixel spacing of DICOM files into the rows.
@@ -75,7 +78,7 @@ def predict(
     Raises:
         ModelError: the model cannot be used.
         DataError: a path does not exist, there is no image in all of them, or no such shard.
-        CxrError: a file cannot be written, there is no such `tta`, or Ray cannot do it.
+        CxrError: a file cannot be written, no such `tta` or `precision`, or Ray cannot do it.
     """
     tta = check_tta(tta)
     if truth is not None and heatmaps is None and sheet is None:
@@ -121,12 +124,13 @@ def predict(
             file,
             files,
             tta=tta,
+            precision=precision,
             fix_orientation=fix_orientation,
             identifiers=identifiers,
             address=ray,
         )
     else:
-        model = model_file.load_model(file)
+        model = model_file.load_model(file, precision)
         results = predict_files(
             model, files, card=card, tta=tta, guard=guard, fix_orientation=fix_orientation
         )

@@ -16,12 +16,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr_keras.errors import ModelError
+from cxr_keras.errors import CxrError, ModelError
 from cxr_keras.metrics.calibration import Scaling
 from cxr_keras.runs.card import Card
 from cxr_keras.runs.image_lists import ImageList
 from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.changes import finish_change
+from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import atomic_file
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ MODEL = "model.keras"
 CARD_MEMBER, TRAINED_ON, TUNED_ON = "card.json", "trained_on.txt", "tuned_on.txt"
 LISTS = (TRAINED_ON, TUNED_ON)
 GUARD = "guard.npz"
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}  # Keras's names
 
 
 def save_model(
@@ -130,8 +132,13 @@ def find_model(path: PathLike) -> Path:
     return file
 
 
-def load_model(path: PathLike) -> keras.Model:
+def load_model(path: PathLike, precision: str = "float32") -> keras.Model:
     """Load a network from a run folder or a `.keras` file; nothing in the file is executed.
+
+    Args:
+        path: a run folder or a `.keras` file.
+        precision: what it computes in, whatever it was trained in: "float32", or "bfloat16", which
+            is faster on a GPU or a processor that multiplies in it. Weights are float32.
 
     Returns:
         The network: grey pixels (N, side, side, 1) in 0…255 → (N, n_labels) probabilities,
@@ -139,9 +146,10 @@ def load_model(path: PathLike) -> keras.Model:
 
     Raises:
         ModelError: no such file, not a Keras file, or a network of another shape.
+        CxrError: there is no such precision.
     """
     file = find_model(path)
-    model = load_network(file)
+    model = load_network(file, precision)
     shape, outputs = model.input_shape, model.output_shape[-1]
     card = read_card(file)
     expected, side = card.labels, card.framing.stored
@@ -158,13 +166,22 @@ def load_model(path: PathLike) -> keras.Model:
     return model
 
 
-def load_network(path: PathLike) -> keras.Model:
+def load_network(path: PathLike, precision: str = "float32") -> keras.Model:
     """Load whatever network is in a run folder or a `.keras` file; nothing in it is executed.
+
+    Args:
+        path: a run folder or a `.keras` file.
+        precision: see `load_model`.
 
     Raises:
         ModelError: no such file, not a Keras file, or more than one input or output.
+        CxrError: there is no such precision.
     """
     file = find_model(path)
+    if precision not in _POLICIES:
+        raise CxrError(
+            f"There is no precision {precision!r}. Choose one of: {', '.join(_POLICIES)}."
+        )
     import keras  # here, so that a wrong path is answered at once
 
     try:
@@ -173,6 +190,12 @@ def load_network(path: PathLike) -> keras.Model:
     except Exception as error:  # Keras raises anything from KeyError to BadZipFile
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"{file} cannot be loaded as a Keras model: {first_line}") from error
+    from cxr_keras.models.precision import BFLOAT16, best_precision, set_precision
+
+    policy = _POLICIES[precision]
+    set_precision(model, policy)
+    if policy == BFLOAT16 != best_precision() and keras.backend.backend() == "torch":
+        notice("This machine does not multiply in bfloat16: float32 is faster here.")
     return model
 
 

@@ -16,12 +16,12 @@ from cxr_keras.data.splits import describe_sizes, shared_patients
 from cxr_keras.errors import ModelError
 from cxr_keras.models.dropout import set_dropout
 from cxr_keras.models.freezing import count_trainable, freeze
+from cxr_keras.models.precision import FLOAT32, best_precision
 from cxr_keras.models.registry import RANDOM, build_model, get_spec
 from cxr_keras.models.user_built import framing_of, with_logits
 from cxr_keras.training.config import TrainConfig, configured
 from cxr_keras.training.options import AUTO
 from cxr_keras.training.own_start import OwnStart
-from cxr_keras.training.precision import FLOAT, best_precision
 from cxr_keras.training.recipes import REPORT
 from cxr_keras.utils.console import notice
 
@@ -33,7 +33,7 @@ def complete_config(model: Any, settings: Mapping[str, Any]) -> TrainConfig:
         spec.name if spec else model.name, spec.recipe if spec else REPORT, settings
     )
     if config.precision == AUTO:  # a built model has its own
-        precision = best_precision() if spec else FLOAT
+        precision = best_precision() if spec else FLOAT32
         config = dataclasses.replace(config, precision=precision)
     random = spec is None or (config.weights or spec.default_weights) == RANDOM
     if random and settings.get("fine_tune") is None:  # the recipe's is of pretrained weights

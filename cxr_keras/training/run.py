@@ -26,6 +26,7 @@ from cxr_keras.inference.forward import forward_split
 from cxr_keras.inference.guarded import make_guard
 from cxr_keras.metrics import per_label
 from cxr_keras.metrics.thresholds import choose_thresholds
+from cxr_keras.models.precision import FLOAT32, set_precision
 from cxr_keras.runs import model_file, run_folder
 from cxr_keras.runs.card import Card
 from cxr_keras.runs.opening import check_folder, check_same_data, training_folder
@@ -252,8 +253,11 @@ def _finish(
     begun: float,
 ) -> Run:
     """Write the model, the figures and the tables; then drop the checkpoint."""
-    splits = part.splits
-    val = frame_of(splits[VAL], forward_split(part.probabilities, splits[VAL]), part.labels.names)
+    probabilities, splits = part.probabilities, dict(part.splits)
+    if config.precision != FLOAT32:  # the file computes in float32, and so do its tables
+        set_precision(network, FLOAT32)
+        probabilities, splits = network, {name: prepared.split(name) for name in splits}
+    val = frame_of(splits[VAL], forward_split(probabilities, splits[VAL]), part.labels.names)
     names = part.labels.names
     limits, sentences = choose_thresholds(*columns_of(val, names), labels=names)
     for sentence in sentences:
@@ -289,7 +293,7 @@ def _finish(
     plots.save_figure(figure, folder / run_folder.LOSS_PLOT)
     tested, measured = card.measured_split == TEST, val
     if tested:
-        probability = forward_split(part.probabilities, splits[TEST])
+        probability = forward_split(probabilities, splits[TEST])
         measured = frame_of(splits[TEST], probability, names)
     evaluation = write_own_evaluation(measured, folder, card)
     val_table = per_label.label_table(

@@ -23,9 +23,9 @@ from keras import layers, ops
 from cxr_keras import build_model, compare, train
 from cxr_keras.data.augmentation import Augmenter
 from cxr_keras.data.preparation import PreparedSplit, prepare
+from cxr_keras.models.precision import best_precision
 from cxr_keras.models.registry import get_spec
 from cxr_keras.models.torch_kernels import native_kernels
-from cxr_keras.training.precision import best_precision
 from cxr_keras.utils.console import notice, print_notices
 from cxr_keras.utils.memory import keep_freed_memory
 
