@@ -7,7 +7,7 @@ import warnings
 import click
 
 from cxr_keras import __version__
-from cxr_keras.cli import data, localization, prediction, results, training
+from cxr_keras.cli import data, exporting, localization, prediction, results, training
 from cxr_keras.cli.options import Group
 from cxr_keras.utils.console import print_notices
 from cxr_keras.utils.memory import keep_freed_memory
@@ -37,6 +37,7 @@ for command in (
     *(data.cache, data.download, data.explore, data.phantom, data.prepare),
     *(training.models, training.train, training.tune),
     *(results.calibrate, results.compare, results.ensemble, results.evaluate),
+    exporting.export,
     localization.localize,
     *(prediction.merge, prediction.predict),
 ):

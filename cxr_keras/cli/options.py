@@ -262,7 +262,7 @@ def precision_option(command: Command) -> Command:
         default=FULL,
         show_default=True,
         help="What the network computes in; bfloat16 is faster where the processor or GPU "
-        "multiplies in it, and changes probabilities in the third digit.",
+        "multiplies in it, and changes most probabilities by less than 0.01.",
     )(command)
 
 

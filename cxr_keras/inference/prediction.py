@@ -15,6 +15,7 @@ from cxr_keras.inference.prediction_csv import csv_rows
 from cxr_keras.inference.shards import share_of
 from cxr_keras.inference.tta import check_tta
 from cxr_keras.runs import model_file
+from cxr_keras.runs.onnx_file import SUFFIX, OnnxNetwork
 from cxr_keras.utils.arguments import PathLike, as_paths
 from cxr_keras.utils.console import notice, progress_bar
 
@@ -43,7 +44,7 @@ def predict(
     """Predict files, and all images in folders, with a trained network.
 
     Args:
-        run: a run folder or a `.keras` file.
+        run: a run folder, a `.keras` file, or an `.onnx` file of `export`.
         paths: a PNG, JPEG or DICOM file, a DICOMDIR, a folder searched to any depth, or several of
             them.
         csv_file: write one row per image to it: path, findings ("A|B"), prob_<label>…, with a
@@ -89,8 +90,12 @@ def predict(
         raise CxrError(
             "Heat maps are drawn on one machine: leave --heatmaps and --sheet, or --ray out."
         )
-    file = model_file.find_model(run)
-    card = model_file.read_card(file)
+    as_onnx = Path(run).suffix == SUFFIX
+    if as_onnx:
+        _check_onnx(heatmaps, sheet, fix_orientation=fix_orientation, precision=precision, ray=ray)
+    file = Path(run).expanduser() if as_onnx else model_file.find_model(run)
+    model: Any = OnnxNetwork(file) if as_onnx else None
+    card = model.card if as_onnx else model_file.read_card(file)
     files = find_files(paths)
     from cxr_keras.inference.files import predict_files
     from cxr_keras.inference.guarded import read_guard
@@ -98,7 +103,7 @@ def predict(
     from cxr_keras.inference.pictures import Pictures, picture_names
     from cxr_keras.inference.truth import Truth
 
-    guard = read_guard(file)
+    guard = None if as_onnx else read_guard(file)
     if fix_orientation and guard is None:
         raise ModelError(
             f"{file} has no guard, which tells how an image lies. Leave --fix-orientation out."
@@ -130,7 +135,7 @@ def predict(
             address=ray,
         )
     else:
-        model = model_file.load_model(file, precision)
+        model = model or model_file.load_model(file, precision)
         results = predict_files(
             model, files, card=card, tta=tta, guard=guard, fix_orientation=fix_orientation
         )
@@ -156,6 +161,29 @@ def predict(
     if draw is not None:
         draw.finish()
     return rows
+
+
+def _check_onnx(
+    heatmaps: PathLike | None,
+    sheet: PathLike | None,
+    *,
+    fix_orientation: bool,
+    precision: Precision,
+    ray: str | None,
+) -> None:
+    """Refuse what an ONNX file cannot do."""
+    asked = {
+        "heat maps (--heatmaps, --sheet)": heatmaps is not None or sheet is not None,
+        "the guard (--fix-orientation)": fix_orientation,
+        "another --precision": precision != FULL,
+        "--ray": ray is not None,
+    }
+    for what, wanted in asked.items():
+        if wanted:
+            raise CxrError(
+                f"An ONNX file gives probabilities alone; {what} needs the .keras file. Name the "
+                "run folder or the .keras file."
+            )
 
 
 def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
