@@ -181,11 +181,24 @@ def combination_figure(frame: pd.DataFrame, note: str = "") -> Figure:
     return figure
 
 
-def lay_heat(axes: Axes, heat: np.ndarray) -> None:
-    """Lay a heat map (side, side) in 0…1 over a radiograph, with a line for print in grey."""
-    axes.imshow(heat, cmap="inferno", alpha=0.55 * heat, vmin=0, vmax=1)
+def lay_heat(axes: Axes, heat: np.ndarray, extent: Any = None) -> None:
+    """Lay a heat map (side, side) in 0…1 over a radiograph, with a line for print in grey.
+
+    Args:
+        axes: with the radiograph.
+        heat: the map.
+        extent: left, right, bottom and top of both, where they are not pixels.
+    """
+    axes.imshow(heat, cmap="inferno", alpha=0.55 * heat, vmin=0, vmax=1, extent=extent)
     if heat.max() > 0.5:
-        axes.contour(heat, levels=[0.5], colors="white", linewidths=1)
+        axes.contour(
+            heat,
+            levels=[0.5],
+            colors="white",
+            linewidths=1,
+            extent=extent,
+            origin=None if extent is None else "upper",
+        )
 
 
 def _tiles(count: int, most: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:

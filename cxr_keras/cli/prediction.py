@@ -45,6 +45,16 @@ LONGEST_NAME = 40
     type=FOLDER,
     help="A data folder: pictures of its images show its labels and its boxes, too.",
 )
+@click.option(
+    "--dicom-sr",
+    type=FOLDER,
+    help="Write a DICOM Structured Report for each DICOM file into this folder.",
+)
+@click.option(
+    "--dicom-heatmaps",
+    type=FOLDER,
+    help="Write heat maps of DICOM files into this folder, as DICOM secondary captures.",
+)
 @method_options
 @click.option(
     "--resolve-no-finding", is_flag=True, help="Drop No Finding where a finding is predicted, too."

@@ -114,7 +114,8 @@ class HeatMaps:
     def _cells(self, pixels: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
         images = pixels[..., np.newaxis]
         if self.method == "occlusion":
-            return np.stack([self._occlusion(images[i : i + 1], label) for i, label in pairs])
+            falls = {i: self._occlusion(images[i : i + 1]) for i in {i for i, _ in pairs}}
+            return np.stack([falls[i][..., label] for i, label in pairs])
         if self.method == "integrated-gradients":
             return np.stack([self._integrated(images[i : i + 1], label) for i, label in pairs])
         with native_kernels(self._trunk):
@@ -156,7 +157,8 @@ class HeatMaps:
         (top, bottom), (left, right) = self._cropped
         return image[:, top : image.shape[1] - bottom, left : image.shape[2] - right]
 
-    def _occlusion(self, image: np.ndarray, label: int) -> np.ndarray:
+    def _occlusion(self, image: np.ndarray) -> np.ndarray:
+        """How far each logit falls where a window is covered, (windows, windows, n_labels)."""
         (top, _), (left, _) = self._cropped
         side = self._seen(image).shape[1]
         wide, places = max(1, side // _WINDOWS), 2 * _WINDOWS - 1
@@ -169,9 +171,9 @@ class HeatMaps:
         logits = []
         with native_kernels(self._whole):
             for batch in (image, *np.array_split(covered, -(-len(covered) // 32))):
-                logits.append(numbers(self._whole.predict_on_batch(batch))[:, label])
-        falls = logits[0][0] - np.concatenate(logits[1:])
-        return np.maximum(falls.reshape(places, places), 0).astype("float32")
+                logits.append(numbers(self._whole.predict_on_batch(batch)))
+        falls = logits[0] - np.concatenate(logits[1:])
+        return np.maximum(falls.reshape(places, places, -1), 0).astype("float32")
 
     def _integrated(self, image: np.ndarray, label: int) -> np.ndarray:
         pixels = image.astype("float32")

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
 from cxr_keras import plots
 from cxr_keras.data.images import image_size, read_image
 from cxr_keras.framing import Framing
+from cxr_keras.inference.dicom_answers import RESEARCH, Answers
 from cxr_keras.inference.files import Prediction
 from cxr_keras.inference.heat_maps import HeatMaps, MeanMaps
 from cxr_keras.inference.truth import Known, Truth
@@ -41,6 +43,7 @@ class Pictures:
         folder: for a file a map; None for none.
         sheet: for all images in one; None for none.
         truth: what is drawn beside the maps of the images that it knows.
+        answers: writes the maps as DICOM objects; None for none.
     """
 
     def __init__(
@@ -51,9 +54,10 @@ class Pictures:
         folder: PathLike | None,
         sheet: PathLike | None,
         truth: Truth | None = None,
+        answers: Answers | None = None,
     ):
         self._explainer, self._card, self._names = explainer, card, names
-        self._truth = truth
+        self._truth, self._answers = truth, answers
         self._folder = None if folder is None else Path(folder)
         self._sheet = None if sheet is None else Path(sheet)
         self._shown: list[tuple[np.ndarray, np.ndarray, Sequence[Box], str]] = []
@@ -68,12 +72,17 @@ class Pictures:
         known = self._truth.of(row.path) if self._truth else None
         if self._sheet is not None:
             self._keep(row, labels[0], maps[0], known)
-        if self._folder is None:
+        if self._folder is None and self._answers is None:
             return row
         film = _film(row, self._card.framing)
         empty = [name for name, heat in zip(labels, maps, strict=True) if not heat.any()]
         for name, heat in zip(labels, maps, strict=True):
-            if name not in empty:
+            if name in empty:
+                continue
+            if self._answers is not None:
+                words = f"{self._caption(row, name)}\n{RESEARCH}"
+                row = self._answers.capture(row, name, burned_in(film, heat, words))
+            if self._folder is not None:
                 file = f"{self._names[row.path]}.{name.replace(' ', '_')}.png"
                 save_overlay(
                     film,
@@ -165,6 +174,30 @@ def save_overlay(
     plots.lay_heat(figure.axes[1], heat)
     figure.tight_layout()
     plots.save_figure(figure, target, dpi=150 if len(pixels) <= _SMALL else 300)
+
+
+def burned_in(pixels: np.ndarray, heat: np.ndarray, words: str) -> np.ndarray:
+    """A radiograph with a map over it and words above it: uint8 (h, side, 3).
+
+    Args:
+        pixels: uint8 (side, side).
+        heat: (n, n) in 0…1, of the same part of the film.
+        words: some lines.
+    """
+    side, dots = max(len(pixels), _SMALL), 100
+    lines = textwrap.wrap(words.replace("\n", " — "), 60)
+    band = 0.032 * side * (len(lines) + 0.6)  # for words, in pixels
+    figure = Figure(figsize=(side / dots, (side + band) / dots), dpi=dots, facecolor="black")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, side / (side + band)))
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))
+    axes.axis("off")
+    image = Image.fromarray(heat.astype("float32")).resize((side, side), Image.Resampling.BILINEAR)
+    plots.lay_heat(axes, np.asarray(image), extent=(0, 1, 1, 0))
+    size = 0.024 * side * 72 / dots
+    figure.text(0.01, 0.998, "\n".join(lines), color="white", size=size, va="top")
+    canvas.draw()
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
 def _boxes(row: Prediction, known: Known | None, label: str, side: int) -> list[Box]:

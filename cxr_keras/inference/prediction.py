@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from cxr_keras.data.dicom import DIRECTORY, IDENTIFIERS, files_of_directory, is_dicom
 from cxr_keras.data.images import find_image_files
-from cxr_keras.errors import CxrError, DataError, ModelError
+from cxr_keras.errors import CxrError, DataError
 from cxr_keras.inference.options import FULL, GRAD_CAM, NO_TTA, Precision, Tta
 from cxr_keras.inference.prediction_csv import csv_rows
 from cxr_keras.inference.shards import share_of
 from cxr_keras.inference.tta import check_tta
-from cxr_keras.runs import model_file
-from cxr_keras.runs.onnx_file import SUFFIX, OnnxNetwork
 from cxr_keras.utils.arguments import PathLike, as_paths
-from cxr_keras.utils.console import notice, progress_bar
+from cxr_keras.utils.console import progress_bar
 
 if TYPE_CHECKING:
+    from cxr_keras.inference.dicom_answers import Answers
     from cxr_keras.inference.files import Prediction
+    from cxr_keras.inference.opened import Opened
 
 
 def predict(
@@ -31,6 +31,8 @@ def predict(
     heatmaps: PathLike | None = None,
     sheet: PathLike | None = None,
     truth: PathLike | None = None,
+    dicom_sr: PathLike | None = None,
+    dicom_heatmaps: PathLike | None = None,
     method: str = GRAD_CAM,
     layer: str | None = None,
     resolve_no_finding: bool = False,
@@ -57,6 +59,8 @@ def predict(
         sheet: a PNG or PDF of all images, 40 at most, each with the map of its most probable
             finding.
         truth: a data folder: pictures of its images show its labels and boxes, too.
+        dicom_sr: a folder to write DICOM Structured Reports to, one for each DICOM file.
+        dicom_heatmaps: a folder to write heat maps of DICOM files to, as secondary captures.
         method: of the heat maps, one of `options.METHODS`, see `heat_maps`.
         layer: whose maps they are of; by default the last.
         resolve_no_finding: drop "No Finding" where a finding is predicted too, which it excludes.
@@ -82,51 +86,44 @@ def predict(
         CxrError: a file cannot be written, no such `tta` or `precision`, or Ray cannot do it.
     """
     tta = check_tta(tta)
-    if truth is not None and heatmaps is None and sheet is None:
+    pictures = heatmaps is not None or sheet is not None
+    if truth is not None and not pictures:
         raise CxrError(
             "--truth is drawn into pictures: add --heatmaps or --sheet, or leave it out."
         )
-    if ray is not None and (heatmaps is not None or sheet is not None):
+    if ray is not None and (pictures or dicom_sr is not None or dicom_heatmaps is not None):
         raise CxrError(
-            "Heat maps are drawn on one machine: leave --heatmaps and --sheet, or --ray out."
+            "Heat maps and DICOM objects are made on one machine: leave --heatmaps, --sheet, "
+            "--dicom-sr and --dicom-heatmaps, or --ray out."
         )
-    as_onnx = Path(run).suffix == SUFFIX
-    if as_onnx:
-        _check_onnx(heatmaps, sheet, fix_orientation=fix_orientation, precision=precision, ray=ray)
-    file = Path(run).expanduser() if as_onnx else model_file.find_model(run)
-    model: Any = OnnxNetwork(file) if as_onnx else None
-    card = model.card if as_onnx else model_file.read_card(file)
-    files = find_files(paths)
     from cxr_keras.inference.files import predict_files
-    from cxr_keras.inference.guarded import read_guard
-    from cxr_keras.inference.heat_maps import heat_maps
-    from cxr_keras.inference.pictures import Pictures, picture_names
-    from cxr_keras.inference.truth import Truth
+    from cxr_keras.inference.opened import Opened
+    from cxr_keras.inference.pictures import picture_names
 
-    guard = None if as_onnx else read_guard(file)
-    if fix_orientation and guard is None:
-        raise ModelError(
-            f"{file} has no guard, which tells how an image lies. Leave --fix-orientation out."
-        )
+    opened = Opened(run, precision)
+    opened.refuse(
+        {
+            "a heat map": pictures or dicom_heatmaps is not None,
+            "--fix-orientation": fix_orientation,
+            "--ray": ray is not None,
+        }
+    )
+    files = find_files(paths)
+    if fix_orientation:
+        opened.need_guard()
     columns = IDENTIFIERS if identifiers and any(map(is_dicom, files)) else ()
     part, names = None, picture_names(files)
     if shard is not None:
         total = len(files)
         before, share = share_of(files, shard)
         files, part = list(share), (before, total)
-    if card.data.get("phantoms"):
-        notice(
-            "This network was trained on phantoms (synthetic drawings): "
-            "what it predicts for a radiograph means nothing."
-        )
-    if sentence := card.prevalence_notice:
-        notice(sentence)
-    rows, draw = [], None
+    opened.say_limits()
+    card, draw, answers = opened.card, None, None
     if ray is not None:
         from cxr_keras.inference.on_ray import predict_on_ray
 
         results = predict_on_ray(
-            file,
+            opened.file,
             files,
             tta=tta,
             precision=precision,
@@ -135,16 +132,28 @@ def predict(
             address=ray,
         )
     else:
-        model = model or model_file.load_model(file, precision)
         results = predict_files(
-            model, files, card=card, tta=tta, guard=guard, fix_orientation=fix_orientation
+            opened.network,
+            files,
+            card=card,
+            tta=tta,
+            guard=opened.guard,
+            fix_orientation=fix_orientation,
         )
-        if heatmaps is not None or sheet is not None:
-            explainer = heat_maps(model, method, layer, tta=tta)
+        if dicom_sr is not None or dicom_heatmaps is not None:
+            answers = _answers(opened, names, dicom_sr, dicom_heatmaps)
+        if pictures or dicom_heatmaps is not None:
+            from cxr_keras.inference.heat_maps import heat_maps
+            from cxr_keras.inference.pictures import Pictures
+            from cxr_keras.inference.truth import Truth
+
+            explainer = heat_maps(opened.network, method, layer, tta=tta)
             known = None if truth is None else Truth(truth, card)
-            draw = Pictures(explainer, card, names, heatmaps, sheet, known)
+            drawn = None if dicom_heatmaps is None else answers
+            draw = Pictures(explainer, card, names, heatmaps, sheet, known, drawn)
+    rows = []
     with (
-        csv_rows(csv_file, card, columns, part, guarded=guard is not None) as write,
+        csv_rows(csv_file, card, columns, part, guarded=opened.guard is not None) as write,
         progress_bar("Reading radiographs", len(files)) as bar,
     ):
         for row in results:
@@ -155,6 +164,8 @@ def predict(
                 row = dataclasses.replace(row, findings=stand)
             if draw is not None and not row.error:
                 row = draw(row)
+            if answers is not None and not row.error:
+                row = answers.report(row)
             write(row)
             rows.append(dataclasses.replace(row, pixels=None))
             bar.advance()
@@ -163,27 +174,16 @@ def predict(
     return rows
 
 
-def _check_onnx(
-    heatmaps: PathLike | None,
-    sheet: PathLike | None,
-    *,
-    fix_orientation: bool,
-    precision: Precision,
-    ray: str | None,
-) -> None:
-    """Refuse what an ONNX file cannot do."""
-    asked = {
-        "heat maps (--heatmaps, --sheet)": heatmaps is not None or sheet is not None,
-        "the guard (--fix-orientation)": fix_orientation,
-        "another --precision": precision != FULL,
-        "--ray": ray is not None,
-    }
-    for what, wanted in asked.items():
-        if wanted:
-            raise CxrError(
-                f"An ONNX file gives probabilities alone; {what} needs the .keras file. Name the "
-                "run folder or the .keras file."
-            )
+def _answers(
+    opened: Opened,
+    names: dict[Path, str],
+    reports: PathLike | None,
+    captures: PathLike | None,
+) -> Answers:
+    """What writes DICOM objects."""
+    from cxr_keras.inference.dicom_answers import Algorithm, Answers
+
+    return Answers(opened.card, Algorithm.of(opened.file, opened.card), names, reports, captures)
 
 
 def find_files(paths: PathLike | Iterable[PathLike]) -> list[Path]:
