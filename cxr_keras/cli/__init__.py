@@ -7,7 +7,7 @@ import warnings
 import click
 
 from cxr_keras import __version__
-from cxr_keras.cli import data, exporting, localization, prediction, results, training
+from cxr_keras.cli import data, exporting, localization, prediction, results, serving, training
 from cxr_keras.cli.options import Group
 from cxr_keras.utils.console import print_notices
 from cxr_keras.utils.memory import keep_freed_memory
@@ -40,5 +40,6 @@ for command in (
     exporting.export,
     localization.localize,
     *(prediction.merge, prediction.predict),
+    serving.listen,
 ):
     main.add_command(command)

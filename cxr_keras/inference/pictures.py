@@ -185,7 +185,7 @@ def burned_in(pixels: np.ndarray, heat: np.ndarray, words: str) -> np.ndarray:
         words: some lines.
     """
     side, dots = max(len(pixels), _SMALL), 100
-    lines = textwrap.wrap(words.replace("\n", " — "), 60)
+    lines = textwrap.wrap(words.replace("\n", " — "), 72)
     band = 0.032 * side * (len(lines) + 0.6)  # for words, in pixels
     figure = Figure(figsize=(side / dots, (side + band) / dots), dpi=dots, facecolor="black")
     canvas = FigureCanvasAgg(figure)
@@ -212,6 +212,7 @@ def _boxes(row: Prediction, known: Known | None, label: str, side: int) -> list[
 def _film(row: Prediction, framing: Framing) -> np.ndarray:
     """The square of a film as the network sees it, in more pixels where its file has more."""
     assert row.pixels is not None
-    if row.corrected or min(image_size(row.path)) <= len(row.pixels):
+    shorter = min(image_size(row.path))
+    if row.corrected or shorter <= len(row.pixels):
         return row.pixels
-    return read_image(row.path, Framing(_SHOWN_SIZE, framing.fit))
+    return read_image(row.path, Framing(min(_SHOWN_SIZE, shorter * 7 // 8), framing.fit))

@@ -1,0 +1,1 @@
+"""What stands open to other programs: images come in, answers go out."""
