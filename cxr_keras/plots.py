@@ -25,15 +25,21 @@ LOSS_NAMES = {
 }
 
 
-def save_figure(figure: Figure, target: Path, *, dpi: int = 150) -> None:
+def save_figure(figure: Figure, target: Path, *, dpi: int = 150, packed: bool = True) -> None:
     """Write a figure to `target`, atomically, in the format of its suffix.
 
-    The same figure gives the same bytes: an SVG has neither a date nor drawn-by-lot ids.
+    The same figure gives the same bytes: an SVG has neither a date nor drawn-by-lot ids. A PNG
+    that is not `packed` is a quarter larger and written in a fifth of the time.
     """
     kind = target.suffix[1:]
     metadata = {"Date": None} if kind == "svg" else None
     with atomic_file(target) as temporary, rc_context({"svg.hashsalt": "cxr-keras"}):
-        figure.savefig(temporary, format=kind, dpi=dpi, bbox_inches="tight", metadata=metadata)
+        options: dict[str, Any] = (
+            {"pil_kwargs": {"compress_level": 1}} if kind == "png" and not packed else {}
+        )
+        figure.savefig(
+            temporary, format=kind, dpi=dpi, bbox_inches="tight", metadata=metadata, **options
+        )
 
 
 def loss_figure(

@@ -173,7 +173,7 @@ def save_overlay(
         axes.axis("off")
     plots.lay_heat(figure.axes[1], heat)
     figure.tight_layout()
-    plots.save_figure(figure, target, dpi=150 if len(pixels) <= _SMALL else 300)
+    plots.save_figure(figure, target, dpi=150 if len(pixels) <= _SMALL else 300, packed=False)
 
 
 def burned_in(pixels: np.ndarray, heat: np.ndarray, words: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from helpers.refusals import refusal
 
-from cxr_keras import predict
+from cxr_keras import calibrate, ensemble, predict
 from cxr_keras.cli import main
 from cxr_keras.data.images import read_image
 from cxr_keras.models.registry import build_model
@@ -138,3 +139,16 @@ def spread_out(network, pixels):
     kernel = network.get_layer("logits").kernel
     scale = 0.5 / logits.predict_on_batch(pixels).std()
     kernel.assign(keras.ops.convert_to_numpy(kernel) * scale)
+
+
+def test_a_calibrated_ensemble_gives_its_calibrated_probabilities(run, copy, phantoms, tmp_path):
+    calibrate(copy, method="platt", resamples=0)
+    shutil.copytree(copy, tmp_path / "other")
+    both = ensemble([copy, tmp_path / "other"], name="both", folder=tmp_path, resamples=0).folder
+    calibrate(both, method="temperature", resamples=0)
+    onnx_file.export(both, tmp_path / "both.onnx")
+    rows, usual = (predict(one, phantoms) for one in (tmp_path / "both.onnx", both))
+    for row, other in zip(rows, usual, strict=True):
+        assert row.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+    plain = predict(run.folder, phantoms)
+    assert rows[0].probabilities != pytest.approx(plain[0].probabilities, abs=1e-3)
