@@ -20,18 +20,20 @@ _SIDE = 1024  # NIH's boxes are in pixels of an image of this side, whatever the
 Boxes = dict[str, dict[str, list[Box]]]  # image → finding → its boxes
 
 
-def read_boxes(source: Path) -> pd.DataFrame:
+def read_boxes(folder: Path) -> pd.DataFrame:
+    """The box list in a data folder, as `read_box_list` has it; empty where there is none."""
+    file = folder / BOX_NAME
+    return read_box_list(file) if file.is_file() else pd.DataFrame({name: [] for name in _COLUMNS})
+
+
+def read_box_list(file: Path) -> pd.DataFrame:
     """NIH's box list: columns Image Index, label, x, y, w, h in pixels of the 1024×1024 image.
 
-    Args:
-        source: `BBox_List_2017.csv`, or the folder that has it; without one the table is empty.
-
     Raises:
-        DataError: it is no such list.
+        DataError: there is no such file, or it is no such list.
     """
-    file = source / BOX_NAME if source.is_dir() else source
     if not file.is_file():
-        return pd.DataFrame({name: [] for name in _COLUMNS})
+        raise DataError(f"There is no list of boxes {file}. Name one as NIH's {BOX_NAME}.")
     try:
         boxes = pd.read_csv(
             file, skiprows=1, header=None, usecols=range(6), names=[*_COLUMNS], encoding="utf-8-sig"

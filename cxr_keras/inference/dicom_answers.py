@@ -8,9 +8,12 @@ their own, and say in words that they are for research. highdicom writes them.
 from __future__ import annotations
 
 import hashlib
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +43,7 @@ _SNOMED = {
     "Nodule": ("27925004", "Nodule"),
     "Fibrosis": ("112674009", "Fibrosis"),
 }
+_NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
 _EMPTY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber"),
     *("StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
@@ -85,15 +89,37 @@ def source_of(row: Prediction) -> Dataset | None:
     """The header of the DICOM file that a row is of; None for a file that is none."""
     if not is_dicom(row.path):
         return None
-    source: Dataset = pydicom().dcmread(row.path, stop_before_pixels=True, force=True)
+    dicom = pydicom()
+    source: Dataset = dicom.dcmread(row.path, stop_before_pixels=True, force=True)
     for name in _EMPTY:
-        if name not in source:
-            setattr(source, name, "")
+        setattr(source, name, _usable(name, source.get(name)))
+    sets = source.get("SpecificCharacterSet")
+    if sets:  # a first one that is empty stands for plain ASCII
+        several = [sets] if isinstance(sets, str) else list(sets)
+        plain = "ISO 2022 IR 6" if len(several) > 1 else "ISO_IR 6"
+        source.SpecificCharacterSet = [name or plain for name in several]
     return source
 
 
+def _usable(name: str, value: Any) -> Any:
+    """An element's value, or nothing where a report could not repeat it."""
+    if value is None or (name == "PatientSex" and value not in ("M", "F", "O")):
+        return ""
+    forms = {"DA": r"\d{8}", "TM": r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?"}
+    form = forms.get(pydicom().datadict.dictionary_VR(name))
+    if form and not re.fullmatch(form, str(value)):
+        return ""
+    return value
+
+
 def structured_report(
-    row: Prediction, source: Dataset, card: Card, algorithm: Algorithm
+    row: Prediction,
+    source: Dataset,
+    card: Card,
+    algorithm: Algorithm,
+    *,
+    uid: str | None = None,
+    series: str | None = None,
 ) -> Dataset:
     """A Measurement Report (TID 1500) of one row, as an Enhanced SR.
 
@@ -102,8 +128,11 @@ def structured_report(
         source: of `source_of`.
         card: of the network.
         algorithm: what made it.
+        uid: of the report; by default a new one.
+        series: of its series; by default a new one.
     """
     hd = highdicom()
+    _check_source(source)
     made_by = hd.sr.AlgorithmIdentification(
         name=f"cxr-keras {algorithm.network}",
         version=__version__,
@@ -118,7 +147,7 @@ def structured_report(
     observer = hd.sr.ObserverContext(
         observer_type=_code(hd, "DCM", "121007", "Device"),
         observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
-            uid=_device(algorithm),
+            uid=uid_of(algorithm.digest),
             name="cxr-keras",
             manufacturer_name="cxr-keras",
             model_name=f"cxr-keras {__version__} {algorithm.network}",
@@ -133,9 +162,9 @@ def structured_report(
     return hd.sr.EnhancedSR(
         evidence=[source],
         content=content[0],
-        series_instance_uid=hd.UID(),
+        series_instance_uid=series or hd.UID(),
         series_number=_REPORTS,
-        sop_instance_uid=hd.UID(),
+        sop_instance_uid=uid or hd.UID(),
         instance_number=1,
         manufacturer="cxr-keras",
         manufacturer_model_name=algorithm.network,
@@ -159,12 +188,13 @@ def secondary_capture(
         algorithm: what made it.
     """
     hd, dicom = highdicom(), pydicom()
+    _check_source(source)
     capture = hd.sc.SCImage(
         pixel_array=picture,
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
-        patient_orientation=tuple(source.get("PatientOrientation") or ("L", "F")),
+        patient_orientation=("L", "F"),  # emptied below: nobody says how the film was shown
         study_instance_uid=source.StudyInstanceUID,
         series_instance_uid=hd.UID(),
         series_number=_CAPTURES,
@@ -182,6 +212,7 @@ def secondary_capture(
         referring_physician_name=source.ReferringPhysicianName,
     )
     capture.SeriesDescription, capture.BodyPartExamined = SERIES, "CHEST"
+    capture.PatientOrientation = ""
     capture.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
     capture.DerivationDescription = f"Heat map of {label}. {RESEARCH}"
     capture.ManufacturerModelName = algorithm.network
@@ -198,11 +229,49 @@ def secondary_capture(
     return capture
 
 
-def save(dataset: Dataset, target: Path) -> None:
-    """Write a DICOM object to a file, atomically."""
-    make_parent(target)
-    with atomic_file(target) as temporary:
-        dataset.save_as(temporary, enforce_file_format=True)
+def _check_source(source: Dataset) -> None:
+    """Refuse a source that nothing can refer to.
+
+    Raises:
+        DicomError: it lacks a UID.
+    """
+    for name in _NEEDED:
+        if not source.get(name):
+            raise DicomError(f"its header lacks {name}")
+
+
+class DicomError(CxrError):
+    """An image whose header a DICOM object cannot refer to."""
+
+
+def encoded(make: Callable[[], Dataset]) -> bytes:
+    """A DICOM object as the bytes of its file.
+
+    Args:
+        make: makes the object.
+
+    Raises:
+        DicomError: the source's header has something in it that the object cannot have. What it
+            is stands in no message: it may be a name.
+    """
+    buffer = BytesIO()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they quote names that have not today's form
+            make().save_as(buffer, enforce_file_format=True)
+    except DicomError:
+        raise
+    except Exception as error:  # a header can hold anything
+        raise DicomError(
+            f"its header has a value that no report can repeat ({type(error).__name__})"
+        ) from None
+    return buffer.getvalue()
+
+
+def uid_of(*parts: str) -> str:
+    """A UID that is the same for the same words (2.25 and a number of 128 bits)."""
+    digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()
+    return f"2.25.{int(digest[:32], 16)}"
 
 
 class Answers:
@@ -255,13 +324,13 @@ class Answers:
         source = source_of(row)
         if source is not None:
             try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # of names in a form that is not today's
-                    made = make(source)
-            except Exception as error:  # a header can hold anything, and the other rows go on
-                said = f"no DICOM object is written, for its header: {error}"
+                content = encoded(partial(make, source))
+            except DicomError as error:
+                said = f"no DICOM object is written: {error}"
             else:
-                save(made, target)
+                make_parent(target)
+                with atomic_file(target) as temporary:
+                    temporary.write_bytes(content)
                 return row
         return row if said in row.warnings else replace(row, warnings=(*row.warnings, said))
 
@@ -305,11 +374,6 @@ def _finding(hd: Any, label: str) -> Any:
 
 def _code(hd: Any, scheme: str, value: str, meaning: str) -> Any:
     return hd.sr.CodedConcept(value=value, scheme_designator=scheme, meaning=meaning)
-
-
-def _device(algorithm: Algorithm) -> str:
-    """A UID of the model file, the same each time (2.25 and a number of 128 bits)."""
-    return f"2.25.{int(algorithm.digest[:32], 16)}"
 
 
 def _said(row: Prediction) -> list[str]:

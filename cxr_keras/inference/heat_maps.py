@@ -18,7 +18,7 @@ from cxr_keras.inference.cam_methods import CAMS, gradients_of, numbers
 from cxr_keras.inference.options import GRAD_CAM, METHODS, NO_TTA, Tta
 from cxr_keras.models.adaptive import PREFIX as ADAPTIVE
 from cxr_keras.models.blocks import CENTRE_CROP, LOGITS
-from cxr_keras.models.scaling import input_of
+from cxr_keras.models.scaling import MEMBER, input_of
 from cxr_keras.models.torch_kernels import native_kernels
 
 _BATCH = 16  # pairs of an image and a finding in one backward pass
@@ -43,8 +43,13 @@ def heat_maps(
         ModelError: the network has no convolution, or no such layer.
         CxrError: there is no such method.
     """
-    if any(isinstance(one, keras.Model) for one in model.layers):
+    if any(one.name.startswith(MEMBER) for one in model.layers):
         return MeanMaps(model, method, layer, tta=tta)
+    if any(isinstance(one, keras.Model) for one in model.layers):
+        raise ModelError(
+            f"{model.name} has a network within it, whose layers heat maps do not reach. Leave "
+            "them out."
+        )
     return HeatMaps(model, method, layer, tta=tta)
 
 
@@ -194,7 +199,7 @@ class MeanMaps:
     """
 
     def __init__(self, model: keras.Model, method: str, layer: str | None, *, tta: Tta = NO_TTA):
-        members = [one for one in model.layers if isinstance(one, keras.Model)]
+        members = [one for one in model.layers if one.name.startswith(MEMBER)]
         self._members = [HeatMaps(member, method, layer, tta=tta) for member in members]
         self._inputs = [keras.Model(model.input, input_of(model, member)) for member in members]
         finest = min(range(len(members)), key=lambda place: self._members[place].cell)

@@ -20,6 +20,7 @@ from cxr_keras.utils.files import atomic_file
 SUFFIX = ".onnx"
 PIXELS, PROBABILITIES = "pixels", "probabilities"  # names of input and output
 TOLERANCE = 1e-5  # by which a probability may differ from the Keras file's
+_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 _CARD = "cxr_keras"  # the metadata that holds it
 _HINT = 'They are an extra: pip install "cxr-keras[onnx]".'
 _ABOUT = (
@@ -46,13 +47,16 @@ class OnnxNetwork:
     layers: tuple[Any, ...] = ()
 
     def __init__(self, file: Path):
-        runtime = _package("onnxruntime")
+        runtime, onnx = _package("onnxruntime"), _package("onnx")
         if not file.is_file():
             raise ModelError(f"There is no model file {file}.")
+        here = runtime.get_available_providers()
         try:
-            # from bytes: nothing that the file names beside it is opened
+            content = file.read_bytes()
+            if _names_files(onnx.load_model_from_string(content)):
+                raise ValueError("it takes weights from other files, which are not opened")
             self._session = runtime.InferenceSession(
-                file.read_bytes(), providers=runtime.get_available_providers()
+                content, providers=[name for name in _PROVIDERS if name in here]
             )
             metadata = self._session.get_modelmeta().custom_metadata_map
         except Exception as error:  # a class of the runtime's own for each kind of damage
@@ -67,6 +71,17 @@ class OnnxNetwork:
             self.card = Card.from_json(metadata[_CARD])
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ModelError(f"{file} holds a card that cannot be read ({error}).") from error
+        self._check_shapes(file)
+
+    def _check_shapes(self, file: Path) -> None:
+        side, count = self.card.framing.stored, len(self.card.labels)
+        ends = (*self._session.get_inputs(), *self._session.get_outputs())
+        found = [(one.name, list(one.shape[1:])) for one in ends]
+        if found != [(PIXELS, [side, side, 1]), (PROBABILITIES, [count])]:
+            raise ModelError(
+                f"{file} is no network as its card says: it has {found}; expected {PIXELS} "
+                f"(N, {side}, {side}, 1) and {PROBABILITIES} (N, {count})."
+            )
 
     def predict_on_batch(self, pixels: np.ndarray) -> np.ndarray:
         """Grey pixels (N, side, side, 1) in 0…255 → probabilities, float32 (N, n_labels)."""
@@ -136,6 +151,18 @@ def _package(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise CxrError(f"ONNX files need {name}. {_HINT}") from error
+
+
+def _names_files(message: Any) -> bool:
+    """Whether any tensor of an ONNX model lies in another file, wherever in it the tensor is."""
+    if message.DESCRIPTOR.name == "TensorProto":
+        return bool(message.data_location == message.EXTERNAL or message.external_data)
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            parts = [value] if hasattr(value, "ListFields") else value
+            if any(_names_files(part) for part in parts):
+                return True
+    return False
 
 
 def _write(model: Any, target: Path) -> None:

@@ -150,7 +150,8 @@ def _already_there(folder: Path, now: Mapping[str, Any]) -> str:
 
 def _differences(folder: Path, now: Mapping[str, Any]) -> str:
     """In which settings a run differs from `now`: "lr 0.001 → 0.0005, seed 42 → 7"."""
-    old = {"size": SIZE, "fit": FIT} | read_run(folder).get("settings", {})
+    later = {"size": SIZE, "fit": FIT, "boxes": None, "box_weight": 0.1}  # than the first runs
+    old = later | read_run(folder).get("settings", {})
     if "seed" in old:  # which was once the data's, too
         old = {"data_seed": old["seed"]} | old
     changed = [name for name in now if name in old and old[name] != now[name]]

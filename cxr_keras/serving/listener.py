@@ -18,23 +18,32 @@ from typing import Any
 from cxr_keras.data.dicom import pydicom
 from cxr_keras.data.images import read_radiograph
 from cxr_keras.errors import CxrError, ImageError
-from cxr_keras.inference.dicom_answers import Algorithm, save, source_of, structured_report
+from cxr_keras.inference.dicom_answers import (
+    Algorithm,
+    DicomError,
+    encoded,
+    source_of,
+    structured_report,
+    uid_of,
+)
 from cxr_keras.inference.files import Prediction, predict_files
 from cxr_keras.inference.forward import BATCH_SIZE
 from cxr_keras.inference.opened import Opened
-from cxr_keras.serving.spool import Spool
+from cxr_keras.serving.spool import Spool, write_synced
 from cxr_keras.utils.console import notice
+from cxr_keras.utils.files import hold_lock
 
 PORT, TITLE, HOST = 11112, "CXRKERAS", "127.0.0.1"
 QUEUE, OUTBOX, REPORTS, FAILED = "queue", "outbox", "reports", "failed"
+_REPORT = "1.2.840.10008.5.1.4.1.1.88.22"  # Enhanced SR
 SUCCESS, FULL, MISMATCH, UNREADABLE = 0x0000, 0xA700, 0xA900, 0xC000
+_TAKEN = (SUCCESS, 0x0111)  # 0x0111: it has it already
 _ASSOCIATIONS = 16  # senders at a time
 _PATIENCE = 30.0  # seconds without a word after which a sender is given up
 _AGAIN = 10.0  # seconds until a report is sent again that was not taken
 _IMAGES = (
     "1.2.840.10008.5.1.4.1.1.1",  # Computed Radiography
     "1.2.840.10008.5.1.4.1.1.1.1",  # Digital X-Ray, for presentation
-    "1.2.840.10008.5.1.4.1.1.1.1.1",  # Digital X-Ray, for processing: refused with the reason
     "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture
 )
 _SYNTAXES = (
@@ -70,11 +79,12 @@ class Receiver:
         """
         title, _, place = text.partition("@")
         host, _, port = place.rpartition(":")
-        if not (0 < len(title) <= 16 and host and port.isdigit() and 0 < int(port) < 65536):
+        number = int(port) if port.isascii() and port.isdigit() else 0
+        if not (_is_title(title) and host and 0 < number < 65536):
             raise CxrError(
                 f"A receiver is AE@HOST:PORT, such as PACS@10.0.0.5:104. Received: {text}."
             )
-        return cls(title, host, int(port))
+        return cls(title, host, number)
 
 
 class Listener:
@@ -101,13 +111,16 @@ class Listener:
         self._network = pynetdicom()
         self._opened, self._title, self._forward = opened, title, forward
         self._algorithm = Algorithm.of(opened.file, opened.card)
-        self._queue, self._outbox = Spool(out / QUEUE), Spool(out / OUTBOX)
         self._reports, self._failed = out / REPORTS, out / FAILED
         self._stop = threading.Event()
-        try:
-            self._entity = self._network.AE(ae_title=title)
-        except (TypeError, ValueError) as error:
-            raise CxrError(f"{title!r} is no name of an application entity: {error}") from error
+        for name in (title, *accept):
+            if not _is_title(name):
+                raise CxrError(
+                    f"The name of an application entity has 1 to 16 ASCII characters and no "
+                    f"backslash. Received: {name!r}."
+                )
+        self._out = out
+        self._entity = self._network.AE(ae_title=title)
         self._entity.maximum_associations = _ASSOCIATIONS
         self._entity.network_timeout = self._entity.dimse_timeout = _PATIENCE
         self._entity.acse_timeout = _PATIENCE
@@ -123,12 +136,26 @@ class Listener:
             CxrError: the port cannot be had.
         """
         _ = self._opened.network  # loaded before anyone is let in
-        handlers = [(self._network.evt.EVT_C_STORE, self._store)]
+        try:
+            with hold_lock(self._out / "listener", waiting=None):
+                self._run(host, port)
+        except BlockingIOError as error:
+            raise CxrError(
+                f"Another listener uses {self._out}. End it, or give another --out."
+            ) from error
+
+    def open_queues(self) -> None:
+        """Take up what waits in the folder from before."""
+        self._queue, self._outbox = Spool(self._out / QUEUE), Spool(self._out / OUTBOX)
+
+    def _run(self, host: str, port: int) -> None:
+        self.open_queues()
+        handlers = [(self._network.evt.EVT_C_STORE, self.store)]
         try:
             server = self._entity.start_server((host, port), block=False, evt_handlers=handlers)
         except OSError as error:
             raise CxrError(f"Port {port} of {host} cannot be listened on: {error}.") from error
-        sender = threading.Thread(target=self._send, daemon=True)
+        sender = threading.Thread(target=self.send, daemon=True)
         if self._forward:
             sender.start()
         bound = server.socket.getsockname()[1]
@@ -153,56 +180,69 @@ class Listener:
     def answer_some(self) -> int:
         """Answer a batch of what waits; how many images that were."""
         files = self._queue.waiting()[:BATCH_SIZE]
+        if not files:
+            return 0
         opened = self._opened
         rows = predict_files(opened.network, files, card=opened.card, guard=opened.guard)
-        for row in rows:
-            self._answer(row)
+        try:
+            for row in rows:
+                self._answer(row)
+        except OSError as error:  # of the disk: what is not answered stays in the queue
+            notice(f"An answer cannot be written, and its image waits: {error}")
+            self._stop.wait(_AGAIN)
         return len(files)
 
     def _answer(self, row: Prediction) -> None:
-        name = row.path.stem
+        name = row.path.stem.rsplit("-", 1)[-1]
         try:
-            if row.error:
-                raise CxrError(row.error)
-            source = source_of(row)
-            assert source is not None
-            report = structured_report(row, source, self._opened.card, self._algorithm)
-            number = hashlib.sha256(f"{self._algorithm.digest} {name}".encode()).hexdigest()[:32]
-            report.SOPInstanceUID = f"2.25.{int(number, 16)}"
-            report.file_meta.MediaStorageSOPInstanceUID = report.SOPInstanceUID
-            target = self._reports / f"{name}.sr.dcm"
-            save(report, target)
-        except Exception as error:  # a header can hold anything, and the next image must go on
+            report = self._report(row)
+        except (CxrError, DicomError) as error:
             self._set_aside(row.path, error)
             return
+        write_synced(self._reports / f"{name}.sr.dcm", report)
         if self._forward:
-            self._outbox.put(target.name, target.read_bytes())
+            self._outbox.put(f"{name}.sr.dcm", report)
         row.path.unlink()
         found = ", ".join(row.findings) or "nothing found"
         notice(f"{name[:12]}…: {found}{' (unlike training!)' if row.unlike_training else ''}")
 
+    def _report(self, row: Prediction) -> bytes:
+        """The report of a row, the same for the same image and network."""
+        if row.error:
+            raise CxrError(row.error.removeprefix(f"{row.path}: "))
+        content = hashlib.sha256(row.path.read_bytes()).hexdigest()
+        source = source_of(row)
+        assert source is not None
+        return encoded(
+            lambda: structured_report(
+                row,
+                source,
+                self._opened.card,
+                self._algorithm,
+                uid=uid_of(self._algorithm.digest, content),
+                series=uid_of(self._algorithm.digest, content, "series"),
+            )
+        )
+
     def _set_aside(self, file: Path, error: Exception) -> None:
         """Keep an acknowledged image that cannot be answered, with the reason beside it."""
-        self._failed.mkdir(parents=True, exist_ok=True)
-        (self._failed / f"{file.stem}.txt").write_text(f"{error}\n", encoding="utf-8")
+        write_synced(self._failed / f"{file.stem}.txt", f"{error}\n".encode())
         file.replace(self._failed / file.name)
-        notice(f"{file.stem[:12]}… cannot be answered, and lies in {self._failed}: {error}")
+        notice(f"An image cannot be answered, and lies in {self._failed}: {error}")
 
-    def _store(self, event: Any) -> Any:
+    def store(self, event: Any) -> Any:
         """Take one image: decode it, put it on disk, and only then say so."""
-        request = event.request
+        uid = str(event.request.AffectedSOPInstanceUID)
         try:
-            content = event.encoded_dataset()
-            check = partial(self._check, uid=str(request.AffectedSOPInstanceUID))
-            name = hashlib.sha256(str(request.AffectedSOPInstanceUID).encode()).hexdigest()
-            self._queue.put(f"{name}.dcm", content, check)
+            name = hashlib.sha256(uid.encode()).hexdigest()
+            self._queue.put(f"{name}.dcm", event.encoded_dataset(), partial(self._check, uid=uid))
         except _Mismatch as error:
-            return _status(MISMATCH, error)
+            return _status(MISMATCH, str(error))
+        except ImageError as error:
+            return _status(UNREADABLE, str(error))
         except OSError as error:
             notice(f"An image was refused: {error}")
-            return _status(FULL, error)
-        except ImageError as error:
-            return _status(UNREADABLE, error)
+            return _status(FULL, "no room on the disk")
         except Exception as error:  # whatever a stranger sends, the listener goes on
             return _status(UNREADABLE, type(error).__name__)
         return SUCCESS
@@ -220,45 +260,71 @@ class Listener:
                 raise _Mismatch(f"it has no {name}")
         if str(header.get("SOPInstanceUID")) != uid:
             raise _Mismatch("its SOPInstanceUID is not the one announced")
-        read_radiograph(file, self._opened.card.framing)
+        try:
+            read_radiograph(file, self._opened.card.framing)
+        except ImageError as error:  # without the path, which is nobody's matter
+            raise ImageError(str(error).removeprefix(f"{file}: ")) from error
 
-    def _send(self) -> None:
+    def send(self) -> None:
         """Send reports until they are taken, as long as the listener runs."""
-        assert self._forward is not None
         while not self._stop.is_set():
             files = self._outbox.waiting()
-            if files and not self._deliver(files):
+            try:
+                left = self.deliver(files) if files else 0
+            except Exception as error:  # the network can fail in any way, and is tried again
+                left = len(files)
+                self._say_waiting(left, f"{type(error).__name__}: {error}")
+            if left:
                 self._stop.wait(_AGAIN)
             else:
                 self._outbox.filled.wait(0.5)
 
-    def _deliver(self, files: list[Path]) -> bool:
-        """Send some reports; whether the other side took all of them."""
+    def deliver(self, files: list[Path]) -> int:
+        """Send reports; how many still wait, for the other side did not take them now."""
         to = self._forward
         assert to is not None
         entity = self._network.AE(ae_title=self._title)
         entity.network_timeout = entity.dimse_timeout = entity.acse_timeout = _PATIENCE
         entity.connection_timeout = _PATIENCE
-        entity.add_requested_context("1.2.840.10008.5.1.4.1.1.88.22")  # Enhanced SR
+        entity.add_requested_context(_REPORT, list(_SYNTAXES[:2]))
         association = entity.associate(to.host, to.port, ae_title=to.title)
         if not association.is_established:
-            notice(f"{to.title}@{to.host}:{to.port} does not answer; reports wait in the outbox.")
-            return False
+            self._say_waiting(len(files), "it does not answer, or takes no reports")
+            return len(files)
+        left = 0
         try:
             for file in files:
-                status = association.send_c_store(pydicom().dcmread(file))
-                if status.get("Status") != SUCCESS:
-                    said = f"0x{status.Status:04X}" if "Status" in status else "no answer"
-                    notice(f"{to.title} did not take a report ({said}); it waits in the outbox.")
-                    return False
-                file.unlink()
+                status = association.send_c_store(pydicom().dcmread(file)).get("Status")
+                if status in _TAKEN or (status or 0) & 0xF000 == 0xB000:  # with a warning, too
+                    file.unlink()
+                elif status is not None and status >> 12 in (0xA, 0xC) and status >> 8 != 0xA7:
+                    self._failed.mkdir(parents=True, exist_ok=True)
+                    file.replace(self._failed / file.name)
+                    notice(
+                        f"{to.title} refused a report (0x{status:04X}); it lies in {self._failed}."
+                    )
+                else:  # no answer, or no room at present
+                    left += 1
         finally:
             association.release()
-        return True
+        if left:
+            self._say_waiting(left, "it did not take them")
+        return left
+
+    def _say_waiting(self, count: int, why: str) -> None:
+        to = self._forward
+        assert to is not None
+        notice(f"{count:,} reports for {to.title}@{to.host}:{to.port} wait in the outbox: {why}")
 
 
 class _Mismatch(Exception):
     """A data set that is not what was announced."""
+
+
+def _is_title(name: str) -> bool:
+    """Whether `name` can be that of an application entity."""
+    printable = name.isascii() and name.isprintable() and "\\" not in name
+    return printable and 0 < len(name.strip()) <= len(name) <= 16
 
 
 def pynetdicom() -> Any:
@@ -277,8 +343,8 @@ def pynetdicom() -> Any:
     return package
 
 
-def _status(code: int, error: object) -> Any:
+def _status(code: int, reason: str) -> Any:
     status = pydicom().Dataset()
     status.Status = code
-    status.ErrorComment = str(error).encode("ascii", "replace").decode()[:64]
+    status.ErrorComment = reason.encode("ascii", "replace").decode()[:64]
     return status

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,9 @@ TEMPORARY = ".part"
 
 
 class Spool:
-    """A folder of files that wait.
+    """A folder of files that wait. Each has a name of its own, so none takes another's place.
+
+    One process at a time may use it.
 
     Args:
         folder: made if it is not there; what an interrupted `put` left in it is removed.
@@ -26,18 +29,22 @@ class Spool:
         self._count = 0
         self.filled = threading.Event()
 
-    def put(self, name: str, content: bytes, check: Callable[[Path], object] | None = None) -> None:
-        """Put a file in; when this returns, it is on disk. One of the same name is replaced.
+    def put(self, name: str, content: bytes, check: Callable[[Path], object] | None = None) -> Path:
+        """Put a file in; when this returns, it is on disk.
 
         Args:
-            name: of the file.
+            name: how its name ends; the rest says when it came.
             content: its bytes.
             check: is called with the file before it counts; what it raises is passed on, and the
                 file is gone.
+
+        Returns:
+            The file.
         """
         with self._lock:
             self._count += 1
-            half = self.folder / f"{self._count}-{name}{TEMPORARY}"
+            place = self.folder / f"{time.time_ns():020d}-{self._count:06d}-{name}"
+        half = place.with_name(place.name + TEMPORARY)
         try:
             with half.open("wb") as file:
                 file.write(content)
@@ -45,23 +52,36 @@ class Spool:
                 os.fsync(file.fileno())
             if check is not None:
                 check(half)
-            half.replace(self.folder / name)
-            _sync_folder(self.folder)
+            half.replace(place)
+            sync_folder(self.folder)
         finally:
             half.unlink(missing_ok=True)
         self.filled.set()
+        return place
 
     def waiting(self) -> list[Path]:
         """The files in it, the oldest first."""
         self.filled.clear()
-        found = []
-        for entry in os.scandir(self.folder):
-            if entry.is_file() and not entry.name.endswith(TEMPORARY):
-                found.append((entry.stat().st_mtime_ns, entry.name))
-        return [self.folder / name for _, name in sorted(found)]
+        names = [entry.name for entry in os.scandir(self.folder) if entry.is_file()]
+        return [self.folder / name for name in sorted(names) if not name.endswith(TEMPORARY)]
 
 
-def _sync_folder(folder: Path) -> None:
+def write_synced(target: Path, content: bytes) -> None:
+    """Write a file whole; when this returns, it is on disk."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    half = target.with_name(target.name + TEMPORARY)
+    try:
+        with half.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        half.replace(target)
+        sync_folder(target.parent)
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` last; Windows has no such call and needs none."""
     if os.name == "nt":
         return

@@ -18,7 +18,7 @@ import numpy as np
 from keras import layers, ops
 from PIL import Image
 
-from cxr_keras.data.boxes import BOX_NAME, Boxes, boxes_in_square, read_boxes
+from cxr_keras.data.boxes import Boxes, boxes_in_square, read_box_list
 from cxr_keras.data.dataset import IMAGE
 from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import PreparedSplit
@@ -172,11 +172,8 @@ def check_boxes(network: keras.Model, split: PreparedSplit, config: TrainConfig)
     if not config.boxes:
         return
     _last_maps(network)
-    if not Path(str(config.boxes)).is_file():
-        raise DataError(
-            f"There is no file {config.boxes} for --boxes. Name a list of boxes as NIH's "
-            f"{BOX_NAME}."
-        )
+    if isinstance(config.data, tuple):
+        raise DataError("--boxes goes with one data set, and several were given. Leave one out.")
     boxes = _training_boxes(split, config)
     if not boxes:
         raise DataError(
@@ -188,7 +185,7 @@ def check_boxes(network: keras.Model, split: PreparedSplit, config: TrainConfig)
 
 
 def _training_boxes(split: PreparedSplit, config: TrainConfig) -> Boxes:
-    listed = read_boxes(Path(str(config.boxes)))
+    listed = read_box_list(Path(str(config.boxes)))
     framing = Framing(config.size, config.fit)
     return boxes_in_square(listed, split.rows, framing, split.labels)[0]
 

@@ -311,6 +311,11 @@ def _check_fit(config: TrainConfig) -> None:
         raise CxrError(
             "--boxes does not go with mixup, which lays images over each other. Add --mixup 0."
         )
+    if not config.boxes and config.box_weight != TrainConfig.box_weight:
+        raise CxrError(
+            f"--box-weight {config.box_weight:g} weighs the boxes of --boxes, and there are none. "
+            "Give both, or neither."
+        )
     if config.layer_decay > 1:
         raise CxrError(f"layer_decay must be 1 or less. Received: {config.layer_decay:g}.")
 

@@ -38,6 +38,8 @@ def searched(config: TrainConfig, said: Collection[str], *, pretrained: bool) ->
         left_out.add("layer_decay")  # all layers are new, or the head trains alone
     if pretrained and config.fine_tune is None and config.feature_cache:
         left_out.update(_OF_IMAGES)
+    if config.boxes:
+        left_out.add("mixup")  # which does not go with them
     return tuple(name for name in _SEARCHED if name not in left_out)
 
 

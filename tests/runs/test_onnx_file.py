@@ -89,6 +89,18 @@ def test_what_is_no_such_file_is_refused(exported, run, phantoms, tmp_path):
     del stranger.metadata_props[:]
     onnx.save(stranger, cut)
     assert "did not write" in refusal(predict, cut, phantoms)
+    outside = onnx.load(exported)
+    weights = outside.graph.initializer[0]
+    weights.data_location = onnx.TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value="secret.bin")
+    cut.write_bytes(outside.SerializeToString())
+    assert "other files" in refusal(predict, cut, phantoms)
+    renamed = onnx.load(exported)
+    renamed.graph.input[0].name = "image"
+    for node in renamed.graph.node:
+        node.input[:] = ["image" if name == "pixels" else name for name in node.input]
+    onnx.save(renamed, cut)
+    assert "as its card says" in refusal(predict, cut, phantoms)
 
 
 def test_a_file_that_would_say_something_else_is_not_written(run, tmp_path, monkeypatch):

@@ -4,6 +4,9 @@ import os
 import signal
 import socket
 import subprocess
+import threading
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pydicom
@@ -15,6 +18,8 @@ from helpers.senders import acknowledged_in, answered_in, films, start_listener,
 from pydicom.uid import generate_uid
 from pynetdicom import AE, evt
 
+from cxr_keras.inference.opened import Opened
+from cxr_keras.serving import listener, spool
 from cxr_keras.serving.listener import FULL, MISMATCH, Listener, Receiver
 
 CR, EXPLICIT = "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.1.2.1"
@@ -54,12 +59,15 @@ def test_images_are_answered_and_what_is_none_is_refused(listening, capfd):
     assert statuses[0].Status >> 12 == 0xC
     assert statuses[3].Status == MISMATCH
     assert "StudyInstanceUID" in statuses[3].ErrorComment
+    for status in (statuses[0], statuses[2]):
+        assert status.ErrorComment
+        assert "queue" not in status.ErrorComment  # no path of the server
     association.release()
     assert not associate(port, context="1.2.840.10008.5.1.4.1.1.88.22").accepted_contexts
     with socket.create_connection(("127.0.0.1", port)) as raw:
         raw.sendall(os.urandom(4096))
     wait_until(lambda: answered_in(out) == [good.SOPInstanceUID], process)
-    assert not list((out / "queue").iterdir())
+    wait_until(lambda: not list((out / "queue").iterdir()), process)
     (file,) = (out / "reports").iterdir()
     report = pydicom.dcmread(file)
     assert report.StudyInstanceUID == good.StudyInstanceUID
@@ -121,30 +129,141 @@ def test_strangers_are_kept_out_where_names_are_given(run, tmp_path):
     assert process.wait(timeout=30) == 0
 
 
-def test_a_full_disk_is_said_and_nothing_is_acknowledged(run, tmp_path, monkeypatch):
-    """In this process, whose queue can be made to fail."""
-    from cxr_keras.inference.opened import Opened
-    from cxr_keras.serving import spool
+@pytest.fixture
+def idle(run, tmp_path):
+    """A listener in this process that does not listen: its steps one by one."""
+    listener = Listener(Opened(run.folder), tmp_path / "out", forward=Receiver("PACS", "x", 1))
+    listener.open_queues()
+    return listener
 
-    listener = Listener(Opened(run.folder), tmp_path)
+
+class Arrival:
+    """What pynetdicom hands over as a C-STORE comes in."""
+
+    def __init__(self, dataset, path):
+        self.request = SimpleNamespace(AffectedSOPInstanceUID=dataset.SOPInstanceUID)
+        self._path = written(dataset, path)
+
+    def encoded_dataset(self):
+        return self._path.read_bytes()
+
+
+def test_a_full_disk_is_said_and_nothing_is_acknowledged(idle, tmp_path, monkeypatch):
     monkeypatch.setattr(spool.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "full")))
-
-    class Event:
-        def __init__(self, dataset, path):
-            self.request = type("R", (), {"AffectedSOPInstanceUID": dataset.SOPInstanceUID})()
-            self.path = written(dataset, path)
-
-        def encoded_dataset(self):
-            return self.path.read_bytes()
-
-    status = listener._store(Event(whole_film(), tmp_path / "film.dcm"))
+    status = idle.store(Arrival(whole_film(), tmp_path / "film.dcm"))
     assert status.Status == FULL
-    assert not list((tmp_path / "queue").iterdir())
+    assert not list((tmp_path / "out" / "queue").iterdir())
+
+
+def test_the_same_instance_sent_again_while_it_is_answered_is_another_image(
+    idle, tmp_path, monkeypatch
+):
+    """A corrected name must not meet the answer to the image before, and both are answered."""
+    first = whole_film(PatientName="Alpha^A")
+    again = whole_film(PatientName="Beta^B", SOPInstanceUID=first.SOPInstanceUID)
+    again.file_meta.MediaStorageSOPInstanceUID = first.SOPInstanceUID
+    assert idle.store(Arrival(first, tmp_path / "first.dcm")) == 0
+    usual = listener.predict_files
+
+    def answer_late(*arguments, **options):
+        for row in usual(*arguments, **options):
+            idle.store(Arrival(again, tmp_path / "again.dcm"))
+            yield row
+
+    monkeypatch.setattr(listener, "predict_files", answer_late)
+    assert idle.answer_some() == 1
+    names = [str(pydicom.dcmread(file).PatientName) for file in outbox_of(tmp_path)]
+    assert names == ["Alpha^A"]
+    monkeypatch.setattr(listener, "predict_files", usual)
+    assert idle.answer_some() == 1
+    reports = [pydicom.dcmread(file) for file in outbox_of(tmp_path)]
+    assert [str(report.PatientName) for report in reports] == ["Alpha^A", "Beta^B"]
+    assert len({report.SOPInstanceUID for report in reports}) == 2
+
+
+def outbox_of(folder):
+    return sorted((folder / "out" / "outbox").iterdir())
+
+
+def test_an_image_answered_twice_has_one_report(idle, tmp_path):
+    made = whole_film()
+    for _ in range(2):  # as after a kill between report and queue
+        assert idle.store(Arrival(made, tmp_path / "film.dcm")) == 0
+    assert idle.answer_some() == 2
+    one, other = (pydicom.dcmread(file) for file in outbox_of(tmp_path))
+    assert one.SOPInstanceUID == other.SOPInstanceUID
+    assert one.SeriesInstanceUID == other.SeriesInstanceUID
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"PatientName": "Josephine Miller"},
+        {"PatientBirthDate": "04/03/1952", "PatientSex": "U", "StudyTime": "99"},
+        {"SpecificCharacterSet": ["", "ISO 2022 IR 87"]},
+    ],
+    ids=str,
+)
+def test_real_headers_get_their_report_and_no_name_is_said(idle, tmp_path, header, recwarn, capfd):
+    idle.store(Arrival(whole_film(**header), tmp_path / "film.dcm"))
+    assert idle.answer_some() == 1
+    assert len(outbox_of(tmp_path)) == 1
+    said = "".join(capfd.readouterr()) + "".join(str(one.message) for one in recwarn)
+    assert not any(word in said for word in ("Josephine", "Miller", "1952"))
+
+
+def test_one_report_that_is_refused_does_not_hold_up_the_others(idle, tmp_path, unused_tcp_port):
+    answers = iter([0xA900, 0xB007, 0x0000, 0xA700])
+    for number in range(4):
+        idle.store(Arrival(whole_film(), tmp_path / f"{number}.dcm"))
+    idle.answer_some()
+    idle._forward = Receiver("PACS", "127.0.0.1", unused_tcp_port)
+    receiver = AE(ae_title="PACS")
+    receiver.add_supported_context("1.2.840.10008.5.1.4.1.1.88.22", "1.2.840.10008.1.2")
+    handlers = [(evt.EVT_C_STORE, lambda event: next(answers))]
+    server = receiver.start_server(
+        ("127.0.0.1", unused_tcp_port), block=False, evt_handlers=handlers
+    )
+    try:
+        assert idle.deliver(outbox_of(tmp_path)) == 1
+    finally:
+        server.shutdown()
+    assert len(outbox_of(tmp_path)) == 1  # there was no room for it
+    assert len(list((tmp_path / "out" / "failed").iterdir())) == 1
+
+
+def test_no_receiver_is_no_end(idle, tmp_path):
+    """A name that nobody knows, a title that cannot be: said, and tried again."""
+    idle.store(Arrival(whole_film(), tmp_path / "film.dcm"))
+    idle.answer_some()
+    idle._forward = Receiver("PACS", "no.such.host.invalid", 104)
+    thread = threading.Thread(target=idle.send, daemon=True)
+    thread.start()
+    time.sleep(1.5)
+    assert thread.is_alive()
+    assert len(outbox_of(tmp_path)) == 1
+    idle.stop()
+    thread.join(timeout=30)
+    assert not thread.is_alive()
+
+
+def test_a_second_listener_is_refused_its_folder(listening, run):
+    _, _, out = listening
+    assert "Another listener" in refusal(Listener(Opened(run.folder), out).run, port=0)
 
 
 def test_a_receiver_is_read_or_refused():
     assert Receiver.of("PACS@10.0.0.5:104") == Receiver("PACS", "10.0.0.5", 104)
-    for text in ("PACS", "PACS@host", "@host:1", "PACS@host:0", "A" * 17 + "@host:104"):
+    for text in (
+        "PACS",
+        "PACS@host",
+        "@host:1",
+        "P@host:0",
+        "A" * 17 + "@h:104",
+        "PÄCS@h:1",
+        "P@h:²",
+        "A\\B@h:1",
+    ):
         assert "AE@HOST:PORT" in refusal(Receiver.of, text)
 
 

@@ -105,7 +105,7 @@ def test_what_does_not_go_with_boxes(phantoms, make_folder, tmp_path):
     said = refusal(train, "alexnet_custom", phantoms, boxes=boxes, **options)
     assert "does not end in average pooling" in said
     missing = tmp_path / "none.csv"
-    assert "no file" in refusal(train, "resnet_custom", phantoms, boxes=missing, **options)
+    assert "no list of boxes" in refusal(train, "resnet_custom", phantoms, boxes=missing, **options)
     missing.write_text("a,b\n1,2\n")
     assert "no list of boxes" in refusal(train, "resnet_custom", phantoms, boxes=missing, **options)
     missing.write_text("h\nother.png,Mass,1,2,3,4\n")
