@@ -46,14 +46,11 @@ class Spool:
             place = self.folder / f"{time.time_ns():020d}-{self._count:06d}-{name}"
         half = place.with_name(place.name + TEMPORARY)
         try:
-            with half.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            _write_down(half, content)
             if check is not None:
                 check(half)
             half.replace(place)
-            sync_folder(self.folder)
+            _sync_folder(self.folder)
         finally:
             half.unlink(missing_ok=True)
         self.filled.set()
@@ -71,17 +68,21 @@ def write_synced(target: Path, content: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     half = target.with_name(target.name + TEMPORARY)
     try:
-        with half.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        _write_down(half, content)
         half.replace(target)
-        sync_folder(target.parent)
+        _sync_folder(target.parent)
     finally:
         half.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
+def _write_down(file: Path, content: bytes) -> None:
+    with file.open("wb") as opened:
+        opened.write(content)
+        opened.flush()
+        os.fsync(opened.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
     """Make a rename in `folder` last; Windows has no such call and needs none."""
     if os.name == "nt":
         return
