@@ -168,7 +168,7 @@ def test_mixed_precision_trains_and_its_file_gives_float32(
     assert run.history["loss"].notna().all()
     assert keras.config.dtype_policy().name == "float32"
     model = load_model(run.folder)
-    assert model.get_layer("conv1").compute_dtype == precision.removeprefix("mixed_")
+    assert model.get_layer("conv1").compute_dtype == "float32"  # whatever it was trained in
     assert {str(w.dtype) for w in model.get_layer("conv1").weights} == {"float32"}
     assert str(model.output.dtype) == "float32"
 
