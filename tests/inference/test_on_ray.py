@@ -87,7 +87,13 @@ def test_the_command_writes_what_one_machine_writes(run, many, tmp_path):
 def test_workers_that_are_killed_cost_no_row(cluster, run, many):
     file = find_model(run.folder)
     results = predict_on_ray(
-        file, many, tta="none", fix_orientation=False, identifiers=True, address=cluster
+        file,
+        many,
+        tta="none",
+        precision="float32",
+        fix_orientation=False,
+        identifiers=True,
+        address=cluster,
     )
     rows = [next(results) for _ in range(PART + 1)]
     assert kill_ray_workers("_Worker")
