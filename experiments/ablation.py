@@ -16,7 +16,7 @@ from pathlib import Path
 
 from recipes.pieces import Step, steps
 from recipes.summary import markdown_of, table_of, write
-from runner import exit_code, run_grid
+from runner import exit_code, run_grid, script_parser
 
 from cxr_keras import CxrError
 from cxr_keras.utils.console import print_notices
@@ -63,12 +63,7 @@ def chosen_of(every: list[Step], only: str | None) -> list[Step]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    first, *rest = (__doc__ or "").split("\n\n")
-    parser = argparse.ArgumentParser(
-        description=first,
-        epilog="\n\n".join(rest),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("--data", type=Path, required=True, help="a folder in NIH's layout")
     add("--runs", type=Path, default=Path("ablation"), help="where the run folders go")

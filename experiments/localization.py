@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from runner import exit_code, run_grid
+from runner import exit_code, run_grid, script_parser
 
 from cxr_keras import localize
 from cxr_keras.data.boxes import BOX_NAME
@@ -184,12 +184,7 @@ def markdown_of(table: pd.DataFrame) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    first, *rest = (__doc__ or "").split("\n\n")
-    parser = argparse.ArgumentParser(
-        description=first,
-        epilog="\n\n".join(rest),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("--runs", type=Path, default=Path("heat_maps"), help="where run folders and phantoms go")
     add("--out", type=Path, default=HERE, help="where the tables go")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from report.grid import PLANS, Plan, choose, shortened, with_weights
 from report.results import DATA, Report, read_report
-from runner import exit_code, run_grid, write_json
+from runner import exit_code, run_grid, script_parser, write_json
 
 from cxr_keras.utils.console import notice, print_notices
 from cxr_keras.utils.files import write_text
@@ -101,12 +101,7 @@ def _settled(plan: Plan, options: argparse.Namespace, named: bool) -> Plan:
 
 
 def _parser() -> argparse.ArgumentParser:
-    first, *rest = __doc__.split("\n\n")
-    parser = argparse.ArgumentParser(
-        description=first,
-        epilog="\n\n".join(rest),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("--data", type=Path, help="a folder in NIH's layout; by default as `cxr-keras train`")
     add("--out", type=Path, default=Path("reports"), help="where everything goes")

@@ -5,6 +5,7 @@ A network that takes all memory, or crashes in native code, ends its own process
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import os
@@ -119,6 +120,16 @@ def _one_by_one(plans: Sequence[Job], data: Path, folder: Path, trainer: Trainer
         except Exception as error:  # whatever it was, the other runs go on
             why = str(error) or type(error).__name__
         yield plan, why, seconds
+
+
+def script_parser(doc: str | None) -> argparse.ArgumentParser:
+    """A parser that says what a script's docstring says: its first paragraph, then the rest."""
+    first, *rest = (doc or "").split("\n\n")
+    return argparse.ArgumentParser(
+        description=first,
+        epilog="\n\n".join(rest),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def exit_code(work: Callable[[], dict[str, str]]) -> int:

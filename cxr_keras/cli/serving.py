@@ -8,6 +8,7 @@ import click
 
 from cxr_keras.cli.options import FOLDER, device_option, precision_option
 from cxr_keras.cli.results import RUN
+from cxr_keras.serving.options import HOST, PORT, TITLE
 
 
 @click.command()
@@ -16,18 +17,18 @@ from cxr_keras.cli.results import RUN
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    default=11112,
+    default=PORT,
     show_default=True,
     help="Port to listen on; 0 takes a free one.",
 )
 @click.option(
     "--host",
-    default="127.0.0.1",
+    default=HOST,
     show_default=True,
     help="Address to listen on. DICOM asks nobody for a password: open another one only in a "
     "network that you trust.",
 )
-@click.option("--ae-title", default="CXRKERAS", show_default=True, help="This listener's name.")
+@click.option("--ae-title", default=TITLE, show_default=True, help="This listener's name.")
 @click.option("--accept", metavar="AE,…", help="Names of senders to let in  [default: all]")
 @click.option("--forward", metavar="AE@HOST:PORT", help="Send each report there, too.")
 @precision_option

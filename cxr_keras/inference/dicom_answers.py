@@ -297,7 +297,6 @@ class Answers:
         self._card, self._algorithm, self._names = card, algorithm, names
         self._reports = None if reports is None else Path(reports)
         self._captures = None if captures is None else Path(captures)
-        self.draws = captures is not None
 
     def report(self, row: Prediction) -> Prediction:
         """Write a row's report; the row, which says it where there can be none."""

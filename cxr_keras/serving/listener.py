@@ -29,11 +29,11 @@ from cxr_keras.inference.dicom_answers import (
 from cxr_keras.inference.files import Prediction, predict_files
 from cxr_keras.inference.forward import BATCH_SIZE
 from cxr_keras.inference.opened import Opened
+from cxr_keras.serving.options import HOST, PORT, TITLE
 from cxr_keras.serving.spool import Spool, write_synced
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import hold_lock
 
-PORT, TITLE, HOST = 11112, "CXRKERAS", "127.0.0.1"
 QUEUE, OUTBOX, REPORTS, FAILED = "queue", "outbox", "reports", "failed"
 _REPORT = "1.2.840.10008.5.1.4.1.1.88.22"  # Enhanced SR
 SUCCESS, FULL, MISMATCH, UNREADABLE = 0x0000, 0xA700, 0xA900, 0xC000
