@@ -9,6 +9,8 @@ import sys
 import pytest
 from helpers.places import ROOT
 
+from cxr_keras.runs import onnx_file
+
 PACKAGE = ROOT / "cxr_keras"
 
 
@@ -79,8 +81,10 @@ PAGES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_python_of_a_page_runs(page, desk):
+def test_the_python_of_a_page_runs(page, desk, run):
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    if "network.onnx" in "".join(blocks):
+        onnx_file.export(run.folder, desk / "network.onnx")
     for block in blocks:
         run_code(block, cwd=desk)
 
