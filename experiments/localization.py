@@ -33,6 +33,11 @@ from cxr_keras.utils.files import write_table, write_text
 HERE = Path(__file__).parent / "heat_maps"
 COUNT, SEED = 600, 11  # of phantoms
 LAYERED = ("gradcam", "layercam", "hirescam")  # also measured at an earlier layer
+LAYERS = {  # network → the last layer of maps, and an earlier one with finer maps
+    "alexnet_custom": ("conv5_relu", "conv2_relu"),
+    "resnet_custom": ("layer2_relu", "layer1_relu"),
+    "efficientnet_lite0": ("top_conv_relu", "stage6_0_expand_relu"),
+}
 SHOWN = ("pointing", "energy", "iou_0.1", "iobb_0.25", "mean_iou")
 _COMMON: dict[str, Any] = {"size": 160, "fit": "whole", "per_class": "all"}
 _PRETRAINED = _COMMON | {"recipe": "modern", "mixup": 0.0, "epochs": 12}
@@ -47,13 +52,11 @@ class Network:
         name: of the run folder.
         model: the network.
         settings: of `cxr_keras.train`.
-        earlier: a layer before the last, with a finer map.
         boxes: whether it is trained with the boxes of its training images.
     """
 
     name: str
     model: str
-    earlier: str
     settings: dict[str, Any] = field(hash=False)
     boxes: bool = False
 
@@ -73,17 +76,11 @@ def networks(phantoms: Path) -> list[Network]:
     boxes = {"boxes": str(phantoms / BOX_NAME)}
     alexnet = _COMMON | {"recipe": "report", "epochs": 20, "lr": 5e-4}
     return [
-        Network("alexnet_custom", "alexnet_custom", "conv2_relu", alexnet),
-        Network("resnet_custom", "resnet_custom", "layer1_relu", _RANDOM),
-        Network("resnet_custom-boxes", "resnet_custom", "layer1_relu", _RANDOM | boxes, True),
-        Network("efficientnet_lite0", "efficientnet_lite0", "stage6_0_expand_relu", _PRETRAINED),
-        Network(
-            "efficientnet_lite0-boxes",
-            "efficientnet_lite0",
-            "stage6_0_expand_relu",
-            _PRETRAINED | boxes,
-            True,
-        ),
+        Network("alexnet_custom", "alexnet_custom", alexnet),
+        Network("resnet_custom", "resnet_custom", _RANDOM),
+        Network("resnet_custom-boxes", "resnet_custom", _RANDOM | boxes, boxes=True),
+        Network("efficientnet_lite0", "efficientnet_lite0", _PRETRAINED),
+        Network("efficientnet_lite0-boxes", "efficientnet_lite0", _PRETRAINED | boxes, boxes=True),
     ]
 
 
@@ -91,9 +88,9 @@ def networks_of_films() -> list[Network]:
     """Those that are trained on real films: the pretrained one as usual, two others shortly."""
     short = _COMMON | {"size": 128, "recipe": "modern", "mixup": 0.0, "epochs": 6}
     return [
-        Network("films-efficientnet_lite0", "efficientnet_lite0", "stage6_0_expand_relu", {}),
-        Network("films-resnet_custom", "resnet_custom", "layer1_relu", short),
-        Network("films-alexnet_custom", "alexnet_custom", "conv2_relu", short | {"epochs": 3}),
+        Network("films-efficientnet_lite0", "efficientnet_lite0", {}),
+        Network("films-resnet_custom", "resnet_custom", short),
+        Network("films-alexnet_custom", "alexnet_custom", short | {"epochs": 3}),
     ]
 
 
@@ -133,13 +130,13 @@ def measure(options: argparse.Namespace) -> dict[str, str]:
 def _measured(network: Network, run: Path, boxes: Path | None) -> list[dict[str, Any]]:
     """A row for each method and layer, and for the two maps that know nothing."""
     auroc = _auroc(run)
-    asked: list[tuple[str, str | None]] = [(method, None) for method in METHODS]
-    asked += [(method, network.earlier) for method in LAYERED]
+    last, earlier = LAYERS[network.model]
+    asked = [(method, last) for method in METHODS] + [(method, earlier) for method in LAYERED]
     rows: list[dict[str, Any]] = []
     for method, layer in asked:
-        folder = run / "-".join(["localize", method, *([layer] if layer else [])])
+        folder = run / f"localize-{method}-{layer}"
         if not (folder / TABLE_OF_MAPS).is_file():
-            notice(f"{network.name}: {method} {layer or ''}")
+            notice(f"{network.name}: {method} {layer}")
             localize(run, boxes, method=method, layer=layer, out=folder)
         table = summary(pd.read_csv(folder / TABLE_OF_MAPS), resamples=1000)
         means = table[table["label"] == AVERAGE].set_index("map")
@@ -150,7 +147,7 @@ def _measured(network: Network, run: Path, boxes: Path | None) -> list[dict[str,
         found = means.loc[method].to_dict() | {
             "untrained_pointing": means.loc[UNTRAINED, "pointing"],
         }
-        rows.append(about | {"map": method, "layer": layer or "last"} | found)
+        rows.append(about | {"map": method, "layer": layer} | found)
     return rows
 
 

@@ -196,7 +196,10 @@ def method_options(command: Command) -> Command:
         help="Of heat maps.",
     )
     layer = click.option(
-        "--layer", metavar="NAME", help="Whose maps they are of  [default: the last before pooling]"
+        "--layer",
+        metavar="NAME",
+        help="Whose maps they are of  [default: the one that the network is registered with, or "
+        "the last before pooling]",
     )
     return method(layer(command))
 

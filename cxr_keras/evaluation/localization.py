@@ -81,7 +81,7 @@ def localize(
             the network was trained on.
         split: of the network's own data, by default its test split; of other data every image.
         method: one of `inference.options.METHODS`.
-        layer: whose maps; by default the last before pooling.
+        layer: whose maps; by default see `heat_maps`.
         tta: "flip" takes the mean of the map of an image and that of its mirror image.
         resamples: of the bootstrap over patients; 0 for no intervals.
         force: take images that the network was trained on, too.

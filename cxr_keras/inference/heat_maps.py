@@ -18,6 +18,7 @@ from cxr_keras.inference.cam_methods import CAMS, gradients_of, numbers
 from cxr_keras.inference.options import GRAD_CAM, METHODS, NO_TTA, Tta
 from cxr_keras.models.adaptive import PREFIX as ADAPTIVE
 from cxr_keras.models.blocks import CENTRE_CROP, LOGITS
+from cxr_keras.models.registry import list_models
 from cxr_keras.models.scaling import MEMBER, input_of
 from cxr_keras.models.torch_kernels import native_kernels
 
@@ -35,8 +36,8 @@ def heat_maps(
     Args:
         model: a network of this package, or an ensemble of such.
         method: one of `METHODS`.
-        layer: whose maps are looked at; by default the last before pooling. Occlusion and
-            integrated gradients look at the image itself.
+        layer: whose maps are looked at; by default the network's `map_layer` in the registry,
+            or the last before pooling. Occlusion and integrated gradients look at the image itself.
         tta: "flip" takes the mean of the map of an image and that of its mirror image.
 
     Raises:
@@ -71,6 +72,7 @@ class HeatMaps:
         self.method, self._tta = method, tta
         self.side, self._cropped = int(model.input_shape[1]), _cropped(model)
         logits = model.get_layer(LOGITS).output
+        layer = layer or _registered_layer(model)
         place = _last_map(model) if layer is None else _map_of(model, layer)
         self._trunk, self._head = keras.Model(model.input, place), keras.Model(place, logits)
         self._whole = keras.Model(model.input, logits)
@@ -237,6 +239,12 @@ class MeanMaps:
     def grid(self) -> int:
         """Places of the finest member's small map, from side to side."""
         return self._finest.grid
+
+
+def _registered_layer(model: keras.Model) -> str | None:
+    """The layer that the registry names for a network's maps; in an ensemble it has no name."""
+    names = {layer.name for layer in model.layers}
+    return next((s.map_layer for s in list_models() if s.map_layer in names), None)
 
 
 def _last_map(model: keras.Model) -> keras.KerasTensor:

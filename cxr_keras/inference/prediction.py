@@ -62,7 +62,7 @@ def predict(
         dicom_sr: a folder to write DICOM Structured Reports to, one for each DICOM file.
         dicom_heatmaps: a folder to write heat maps of DICOM files to, as secondary captures.
         method: of the heat maps, one of `options.METHODS`, see `heat_maps`.
-        layer: whose maps they are of; by default the last.
+        layer: whose maps they are of; by default see `heat_maps`.
         resolve_no_finding: drop "No Finding" where a finding is predicted too, which it excludes.
         tta: test-time augmentation: "flip" averages the probabilities of each image and of its
             mirror image, and their heat maps.

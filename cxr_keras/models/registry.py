@@ -39,6 +39,8 @@ class ModelSpec:
         pretrained: PyTorch's weights for the body, None if there are none.
         grey: its body takes one channel, (N, 224, 224, 1), see `blocks.input_stem`.
         recipe: how it trains if nobody says otherwise, see `cxr_keras.training.recipes`.
+        map_layer: whose maps heat maps are of if nobody says otherwise; None: the last before
+            pooling.
     """
 
     name: str
@@ -48,6 +50,7 @@ class ModelSpec:
     pretrained: Pretrained | None = None
     grey: bool = False
     recipe: str = "report"
+    map_layer: str | None = None
 
     @property
     def default_weights(self) -> str:
@@ -69,6 +72,7 @@ def register_model(
     pretrained: Pretrained | None = None,
     grey: bool = False,
     recipe: str = "report",
+    map_layer: str | None = None,
 ) -> Callable[[Body], Body]:
     """Register the decorated function as a network under its own name.
 
@@ -78,6 +82,8 @@ def register_model(
         pretrained: PyTorch's weights for it.
         grey: it takes one channel in place of three (see `ModelSpec`).
         recipe: how it trains if nobody says otherwise: "report" or "modern".
+        map_layer: name of the layer whose heat maps point best, if it is not the last before
+            pooling; measure it with `experiments/localization.py`.
 
     Example:
         >>> import keras
@@ -94,7 +100,7 @@ def register_model(
         name = body.__name__
         if name in _REGISTRY:
             raise ValueError(f"Two networks are called {name!r}; rename one of the functions.")
-        _REGISTRY[name] = ModelSpec(name, body, source, blocks, pretrained, grey, recipe)
+        _REGISTRY[name] = ModelSpec(name, body, source, blocks, pretrained, grey, recipe, map_layer)
         return body
 
     return register

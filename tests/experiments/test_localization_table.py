@@ -9,12 +9,15 @@ from cxr_keras.models.registry import build_model
 from cxr_keras.training.config import configured
 
 
-def test_every_run_can_be_made_and_has_its_earlier_layer():
+def test_every_run_can_be_made_and_has_its_layers():
     for network in (*localization.networks(Path("p")), *localization.networks_of_films()):
         config = configured(network.model, "report", network.settings)
         assert bool(config.boxes) == network.boxes
         model = build_model(network.model, "none", outputs=3, size=64, fit="whole")
-        assert len(model.get_layer(network.earlier).output.shape) == 4
+        last, earlier = (
+            model.get_layer(name).output for name in localization.LAYERS[network.model]
+        )
+        assert earlier.shape[1] > last.shape[1] > 1
 
 
 def test_the_table_has_a_row_a_map_and_the_interval():

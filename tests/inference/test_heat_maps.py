@@ -6,7 +6,7 @@ import pytest
 from helpers.refusals import refusal
 from PIL import Image
 
-from cxr_keras import load_model, predict
+from cxr_keras import build_model, load_model, predict
 from cxr_keras.data.boxes import read_boxes
 from cxr_keras.inference.cam_methods import gradients_of
 from cxr_keras.inference.heat_maps import HeatMaps
@@ -111,6 +111,14 @@ def test_other_layers_and_what_there_is_none_of(spotter):
     assert "no layer 'nonsense' of maps. Its last ones: " in text
     assert "conv1, relu" in text
     assert "no heat map method 'x'" in refusal(HeatMaps, spotter, "x")
+
+
+def test_efficientnets_show_the_maps_of_stride_16():
+    for name in ("efficientnet_lite0", "efficientnet_lite2"):
+        model = build_model(name, outputs=2, size=64, fit="whole")
+        assert HeatMaps(model).grid == HeatMaps(model, layer="stage6_0_expand_relu").grid == 4
+        assert HeatMaps(model, layer="top_conv_relu").grid == 2
+    assert HeatMaps(build_model("resnet18", outputs=2, size=64, fit="whole")).grid == 2
 
 
 def test_an_empty_map_is_said_and_not_drawn(run, phantoms, tmp_path, monkeypatch):
