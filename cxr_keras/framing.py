@@ -79,13 +79,8 @@ class Framing:
             Left, top, right and bottom in pixels of the stored square, cut off at its rim; left is
             not below right where nothing of the box is in it.
         """
-        side, shorter, longer = self.stored, min(width, height), max(width, height)
-        if self.fit == "crop":  # in whole pixels, as the image is scaled
-            across, down = (max(side, length * side // shorter) for length in (width, height))
-            left, top = -((across - side) // 2), -((down - side) // 2)
-        else:
-            across, down = (max(1, round(length * side / longer)) for length in (width, height))
-            left, top = (side - across) // 2, (side - down) // 2
+        side = self.stored
+        left, top, across, down = self.placed(width, height)
         x, y, wide, high = box
         ends = (
             left + x * across / width,
@@ -94,6 +89,23 @@ class Framing:
             top + (y + high) * down / height,
         )
         return tuple(min(max(end, 0.0), float(side)) for end in ends)  # type: ignore[return-value]
+
+    def placed(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Where the whole image would lie in the stored square: left, top, width and height.
+
+        In pixels of the square, whole ones, as the image is scaled; with "crop" it sticks out of
+        the square.
+
+        Args:
+            width: of the image, in pixels.
+            height: of the image.
+        """
+        side, shorter, longer = self.stored, min(width, height), max(width, height)
+        if self.fit == "crop":
+            across, down = (max(side, length * side // shorter) for length in (width, height))
+            return -((across - side) // 2), -((down - side) // 2), across, down
+        across, down = (max(1, round(length * side / longer)) for length in (width, height))
+        return (side - across) // 2, (side - down) // 2, across, down
 
     def __str__(self) -> str:
         return f"{self.size} px, {self.fit}"

@@ -15,7 +15,12 @@ from helpers.mirror import Mirror
 from helpers.places import SHARED
 from helpers.processes import cxr
 from helpers.shared import assert_untouched, shared
+from hypothesis import settings
 from PIL import Image
+
+# a busy machine is slow, and no test may fail of that
+settings.register_profile("cxr-keras", deadline=None)
+settings.load_profile("cxr-keras")
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core, so a thread a process

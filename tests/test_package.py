@@ -33,7 +33,7 @@ WALLS = {
         "plots",
         "framing",
     },
-    "serving": {"inference", "runs", "models", "data", "framing"},
+    "serving": {"evaluation", "inference", "runs", "models", "data", "metrics", "framing"},
     "evaluation": {"inference", "runs", "models", "data", "metrics", "plots", "framing"},
     "inference": {"runs", "models", "data", "metrics", "plots", "framing"},
     "runs": {"models", "data", "metrics", "framing"},

@@ -40,6 +40,6 @@ for command in (
     exporting.export,
     localization.localize,
     *(prediction.merge, prediction.predict),
-    serving.listen,
+    *(serving.listen, serving.serve),
 ):
     main.add_command(command)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from cxr_keras.cli.options import FOLDER, device_option, precision_option
 from cxr_keras.cli.results import RUN
-from cxr_keras.serving.options import HOST, PORT, TITLE
+from cxr_keras.serving.options import HOST, PORT, TITLE, TOKEN_VARIABLE, WEB_PORT
 
 
 @click.command()
@@ -63,3 +64,56 @@ def listen(
     listener = Listener(opened, out, title=ae_title, forward=receiver, accept=titles)
     opened.say_limits()
     listener.run(host, port)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=RUN)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=WEB_PORT,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
+)
+@click.option(
+    "--host",
+    default=HOST,
+    show_default=True,
+    help="Address to listen on. One that other machines reach needs --token, and a server with TLS "
+    "in front.",
+)
+@click.option(
+    "--token",
+    envvar=TOKEN_VARIABLE,
+    help=f"What requests must show: Authorization: Bearer TOKEN. Better set ${TOKEN_VARIABLE}, "
+    "which the machine's other users cannot read.",
+)
+@click.option(
+    "--allow-host",
+    "allow_hosts",
+    metavar="NAME",
+    multiple=True,
+    help="A further name by which the server may be called, such as a proxy's; may be repeated.",
+)
+@click.option(
+    "--truth",
+    type=FOLDER,
+    help="A data folder: of images with the names of its files, its labels and boxes are shown.",
+)
+@precision_option
+@device_option
+def serve(runs: tuple[Path, ...], **options: Any) -> None:
+    """Open RUNS (run folders, .keras or .onnx files) in the browser, and to programs.
+
+    The page shows images with their findings and heat maps, and each run's test split; the API is
+    described at /openapi.json. Only this machine reaches it, unless --host says otherwise. Images
+    stay in memory. For research use only. Needs the extra serve: pip install "cxr-keras[serve]".
+
+    \b
+    Examples:
+      cxr-keras serve saved_models/alexnet_custom-ep30-lr0.0005
+      cxr-keras serve saved_models/RUN_A saved_models/RUN_B --truth data/nih
+    """
+    from cxr_keras.serving.web.server import serve
+
+    serve(runs, **options)

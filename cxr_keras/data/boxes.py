@@ -15,7 +15,7 @@ from cxr_keras.metrics.localization import Box
 
 BOX_NAME = "BBox_List_2017.csv"
 _COLUMNS = (IMAGE, "label", "x", "y", "w", "h")
-_SIDE = 1024  # NIH's boxes are in pixels of an image of this side, whatever the file's is
+BOX_SIDE = 1024  # NIH's boxes are in pixels of an image of this side, whatever the file's is
 
 Boxes = dict[str, dict[str, list[Box]]]  # image → finding → its boxes
 
@@ -69,7 +69,7 @@ def boxes_in_square(
     cut = 0
     for name, group in listed.groupby(IMAGE, sort=False):
         width, height = image_size(str(paths[name]))
-        across, down = width / _SIDE, height / _SIDE
+        across, down = width / BOX_SIDE, height / BOX_SIDE
         for label, x, y, w, h in group[[*_COLUMNS[1:]]].itertuples(index=False):
             box = (x * across, y * down, w * across, h * down)
             left, top, right, bottom = _seen(framing, framing.in_square(box, width, height))

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from cxr_keras.data.codestream import check_deflated, data_start, declared_size
+from cxr_keras.data.content import Content, ImageFile, bytes_of, open_file
 from cxr_keras.data.dicom_pixels import (
     DEFLATED,
     NATIVE,
@@ -71,18 +72,18 @@ def looks_like_dicom(head: bytes) -> bool:
     return explicit or int.from_bytes(head[4:8], "little") <= 64  # else the first value's length
 
 
-def is_dicom(path: str | os.PathLike[str]) -> bool:
+def is_dicom(path: ImageFile | os.PathLike[str]) -> bool:
     """Whether the content of a file says that it is DICOM; False where it cannot be read."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
-            return False
-        with open(path, "rb") as file:
+        if not isinstance(path, Content) and not stat.S_ISREG(os.stat(path).st_mode):
+            return False  # a pipe would be waited for
+        with open_file(path) as file:
             return looks_like_dicom(file.read(HEAD_BYTES))
     except OSError:
         return False
 
 
-def read_dicom(path: str | os.PathLike[str]) -> DicomImage:
+def read_dicom(path: ImageFile | os.PathLike[str]) -> DicomImage:
     """Read the one grey image of a DICOM file, whatever it is compressed with.
 
     The VOI LUT counts before a window, the first before others. Where there is neither, black and
@@ -98,7 +99,7 @@ def read_dicom(path: str | os.PathLike[str]) -> DicomImage:
     if reason:
         raise ImageError(f"{path}: {reason}.")
     try:
-        pixels = shown_values(dataset, stored_values(dataset, os.fspath(path)))
+        pixels = shown_values(dataset, stored_values(dataset, path))
         return DicomImage(pixels, _header(dataset), _warnings(dataset))
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
@@ -153,7 +154,7 @@ def pydicom() -> Any:
     return library
 
 
-def read_dataset(path: str | os.PathLike[str]) -> Any:
+def read_dataset(path: ImageFile | os.PathLike[str]) -> Any:
     """Pydicom's data set of a file, its elements not looked at yet.
 
     Raises:
@@ -162,9 +163,9 @@ def read_dataset(path: str | os.PathLike[str]) -> Any:
     try:
         reader = pydicom()
         warnings.filterwarnings("ignore", module=r"pydicom\.")  # each time: others reset filters
-        if os.path.getsize(path) > MAX_FILE_BYTES:
+        if not isinstance(path, Content) and os.path.getsize(path) > MAX_FILE_BYTES:
             raise ImageError(f"it is larger than {MAX_FILE_BYTES >> 30} GB")
-        content = Path(path).read_bytes()
+        content = bytes_of(path)
         if not looks_like_dicom(content[:HEAD_BYTES]):
             raise ImageError("it is no DICOM file")
         if DEFLATED.encode() in content[: data_start(content)]:

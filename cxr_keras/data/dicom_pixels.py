@@ -6,11 +6,13 @@ inversion, 8 bits.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 
 from cxr_keras.data import gdcm_process
+from cxr_keras.data.content import ImageFile, bytes_of
 from cxr_keras.data.png_depth import smallest_depth
 from cxr_keras.errors import ImageError
 
@@ -31,7 +33,7 @@ _DECODERS = {
 }
 
 
-def stored_values(dataset: Any, path: str) -> np.ndarray:
+def stored_values(dataset: Any, source: ImageFile | os.PathLike[str]) -> np.ndarray:
     """The stored values, (rows, columns), without what may lie in bits that are not theirs.
 
     Each transfer syntax has one decoder that takes damaged files well; pydicom's way, the next one
@@ -39,7 +41,7 @@ def stored_values(dataset: Any, path: str) -> np.ndarray:
 
     Args:
         dataset: pydicom's.
-        path: of its file.
+        source: its file, or the content of it.
 
     Raises:
         ImageError: it is in a transfer syntax that is not read, damaged, or of another size.
@@ -57,7 +59,7 @@ def stored_values(dataset: Any, path: str) -> np.ndarray:
         if decoder is None or (decoder == "pillow" and bits > 8):
             raise ImageError("it is compressed in a way that is not read.")
         if decoder == "gdcm":
-            values = gdcm_process.decode(path)
+            values = gdcm_process.decode(bytes_of(source))
         else:
             dataset.pixel_array_options(decoding_plugin=decoder)
             values = np.asarray(dataset.pixel_array)

@@ -1,7 +1,7 @@
 """JPEG lossless, which GDCM alone decodes here, in a process beside this one.
 
 GDCM may abort at a damaged file, and takes its process with it: then it is another one's. The child
-is this module, run; it takes paths, a line each, and answers each with an array or nothing.
+is this module, run; it takes the contents of files, and answers each with an array or nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import IO
 
 import numpy as np
 
+from cxr_keras.data.content import Content
 from cxr_keras.errors import ImageError
 
 _PATIENCE_S = 120.0  # for one image; whatever takes longer hangs
@@ -30,7 +31,7 @@ class _Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
-    def decode(self, path: str) -> np.ndarray:
+    def decode(self, content: bytes) -> np.ndarray:
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._process = subprocess.Popen(
@@ -48,9 +49,8 @@ class _Child:
             try:
                 assert process.stdin is not None
                 assert process.stdout is not None
-                process.stdin.write(os.fsencode(os.path.abspath(path)).hex().encode() + b"\n")
-                process.stdin.flush()
-                answer = answer_of(process.stdout)
+                send(process.stdin, content)
+                answer = received(process.stdout)
             except OSError:
                 answer = b""
             except BaseException:  # its answer would be taken for the next one's
@@ -72,13 +72,13 @@ class _Child:
 _child = _Child()
 
 
-def decode(path: str) -> np.ndarray:
-    """The stored values of the image in a DICOM file, (rows, columns).
+def decode(content: bytes) -> np.ndarray:
+    """The stored values of the image in a DICOM file, given its bytes: (rows, columns).
 
     Raises:
         ImageError: it cannot be decoded, whatever became of the process that tried.
     """
-    return _child.decode(path)
+    return _child.decode(content)
 
 
 def _with_this_package() -> str:
@@ -87,27 +87,32 @@ def _with_this_package() -> str:
     return os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
 
 
-def answer_of(stream: IO[bytes]) -> bytes:
-    """The array that the child wrote; nothing where it wrote none, or died."""
+def send(stream: IO[bytes], content: bytes) -> None:
+    """Write a message: its length, and itself."""
+    stream.write(len(content).to_bytes(_LENGTH_BYTES, "big"))
+    stream.write(content)
+    stream.flush()
+
+
+def received(stream: IO[bytes]) -> bytes:
+    """The message that the other side wrote; nothing where it wrote none, or died."""
     length = int.from_bytes(stream.read(_LENGTH_BYTES), "big")
-    answer = stream.read(length)
-    return answer if len(answer) == length else b""
+    content = stream.read(length)
+    return content if len(content) == length else b""
 
 
 def _serve(asked: IO[bytes], answers: IO[bytes]) -> None:
     from cxr_keras.data.dicom import read_dataset
 
-    for line in asked:
+    while content := received(asked):
         buffer = BytesIO()
         try:
-            dataset = read_dataset(os.fsdecode(bytes.fromhex(line.decode().strip())))
+            dataset = read_dataset(Content("the file", content))
             dataset.pixel_array_options(decoding_plugin="gdcm")
             np.save(buffer, dataset.pixel_array, allow_pickle=False)
         except Exception:
             buffer = BytesIO()
-        content = buffer.getvalue()
-        answers.write(len(content).to_bytes(_LENGTH_BYTES, "big") + content)
-        answers.flush()
+        send(answers, buffer.getvalue())
 
 
 if __name__ == "__main__":

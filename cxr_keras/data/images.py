@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cxr_keras.data import dicom
 from cxr_keras.data.array_images import read_row, row_of
+from cxr_keras.data.content import Content, ImageFile, open_file
 from cxr_keras.data.png_depth import deep_png, white_value
 from cxr_keras.errors import ImageError
 from cxr_keras.framing import DEFAULT_FRAMING, Framing
@@ -44,14 +47,14 @@ class Radiograph:
 
 
 def read_image(
-    path: str | Path, framing: Framing = DEFAULT_FRAMING, *, bits: int | None = None
+    path: ImageFile, framing: Framing = DEFAULT_FRAMING, *, bits: int | None = None
 ) -> np.ndarray:
     """The pixels of `read_radiograph`."""
     return read_radiograph(path, framing, bits=bits).pixels
 
 
 def read_radiograph(
-    path: str | Path, framing: Framing = DEFAULT_FRAMING, *, bits: int | None = None
+    path: ImageFile, framing: Framing = DEFAULT_FRAMING, *, bits: int | None = None
 ) -> Radiograph:
     """Read a PNG, JPEG or DICOM file as a grey radiograph: uint8, 0 black … 255 white.
 
@@ -60,7 +63,7 @@ def read_radiograph(
     viewer shows it first (see `dicom`). Pillow's antialiased bilinear filter scales the image.
 
     Args:
-        path: the file, or a row of an array in an archive, see `array_images`.
+        path: the file, its content, or a row of an array in an archive, see `array_images`.
         framing: the size, and how much of the image is kept. By default the shorter side becomes
             256 pixels and the centre is kept, as torchvision's `Resize(256)` does.
         bits: depth of the data set's 16-bit PNGs, see `png_depth.common_depth`.
@@ -70,7 +73,7 @@ def read_radiograph(
             more than 80 megapixels, or DICOM that is no radiograph. The message names the file.
         DataError: it is a row of an archive that cannot be read or unpacked.
     """
-    row = row_of(path)
+    row = None if isinstance(path, Content) else row_of(path)
     if row is not None:
         return Radiograph(_framed(read_row(row), path, framing))
     if dicom.is_dicom(path):
@@ -78,17 +81,64 @@ def read_radiograph(
         pixels = frame_array(found.pixels, str(path), framing)
         doubts = _doubts(pixels, found.pixels.shape[::-1], view=found.header.get("view", ""))
         return Radiograph(pixels, found.header, (*found.warnings, *doubts))
+    with _decoding(path), _opened(path) as image:
+        _check(image, path, framing)
+        if _is_deep(image):
+            grey, depth = _from_deep(image, path, bits)
+            pixels = _square(grey, framing)
+            return Radiograph(pixels, warnings=(depth, *_doubts(pixels, image.size)))
+        # inside: a grey image is not decoded before it is scaled
+        pixels = _square(_to_grey(image), framing)
+        doubts = _doubts(pixels, image.size, coloured=_is_coloured(image))
+        return Radiograph(pixels, warnings=doubts)
+
+
+def read_whole(path: ImageFile, longest: int) -> np.ndarray:
+    """The whole image, as `read_radiograph` sees it before it makes a square of it: uint8 (h, w).
+
+    Args:
+        path: the file, its content, or a row of an array in an archive.
+        longest: pixels of the longer side at most; a larger image is scaled down.
+
+    Raises:
+        ImageError: see `read_radiograph`.
+        DataError: see `read_radiograph`.
+    """
+    row = None if isinstance(path, Content) else row_of(path)
+    if row is not None:
+        return np.asarray(_shrunk(_to_grey(read_row(row)), longest))
+    if dicom.is_dicom(path):
+        return np.asarray(_shrunk(Image.fromarray(dicom.read_dicom(path).pixels), longest))
+    with _decoding(path), _opened(path) as image:
+        _check(image, path, DEFAULT_FRAMING)
+        grey = _from_deep(image, path, None)[0] if _is_deep(image) else _to_grey(image)
+        return np.asarray(_shrunk(grey, longest))
+
+
+def _shrunk(grey: Image.Image, longest: int) -> Image.Image:
+    largest = max(grey.size)
+    if largest <= longest:
+        return grey
+    width, height = (max(1, round(length * longest / largest)) for length in grey.size)
+    return grey.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _opened(path: ImageFile) -> Image.Image:
+    """Pillow's image, of which only the header is read."""
+    if isinstance(path, Content):
+        return Image.open(open_file(path), formats=_FORMATS)
+    return Image.open(path, formats=_FORMATS)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+@contextmanager
+def _decoding(path: ImageFile) -> Iterator[None]:
+    """Whatever goes wrong within is an `ImageError` that names the file."""
     try:
-        with Image.open(path, formats=_FORMATS) as image:
-            _check(image, path, framing)
-            if image.mode.startswith("I") or image.mode == "F":
-                grey, depth = _from_deep(image, path, bits)
-                pixels = _square(grey, framing)
-                return Radiograph(pixels, warnings=(depth, *_doubts(pixels, image.size)))
-            # inside: a grey image is not decoded before it is scaled
-            pixels = _square(_to_grey(image), framing)
-            doubts = _doubts(pixels, image.size, coloured=_is_coloured(image))
-            return Radiograph(pixels, warnings=doubts)
+        yield
     except ImageError:
         raise
     # Pillow's own limit, which it checks first: above 89 megapixels it warns (an error under
@@ -106,7 +156,7 @@ def read_radiograph(
         raise ImageError(f"{path}: the image cannot be decoded ({why}).") from error
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
+def image_size(path: ImageFile) -> tuple[int, int]:
     """Width and height of an image file in pixels, as it is shown.
 
     Raises:
@@ -116,7 +166,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
         if dicom.is_dicom(path):
             dataset = dicom.read_dataset(path)  # the header says it, nothing is decoded
             return int(dataset.Columns), int(dataset.Rows)
-        with Image.open(path, formats=_FORMATS) as image:
+        with _opened(path) as image:
             turned = image.getexif().get(_ORIENTATION, 1) >= 5
             return image.size[::-1] if turned else image.size
     except ImageError:
@@ -155,7 +205,7 @@ def frame_array(pixels: np.ndarray, name: str, framing: Framing = DEFAULT_FRAMIN
     return _framed(Image.fromarray(pixels), name, framing)
 
 
-def _framed(image: Image.Image, path: str | Path, framing: Framing) -> np.ndarray:
+def _framed(image: Image.Image, path: ImageFile, framing: Framing) -> np.ndarray:
     _check(image, path, framing)
     return _square(_to_grey(image), framing)
 
@@ -189,7 +239,7 @@ def _square(grey: Image.Image, framing: Framing) -> np.ndarray:
     return square(grey, framing.stored)
 
 
-def _check(image: Image.Image, path: str | Path, framing: Framing) -> None:
+def _check(image: Image.Image, path: ImageFile, framing: Framing) -> None:
     (width, height), side = image.size, framing.stored
     if width * height > MAX_PIXELS:
         raise ImageError(f"{path}: {width}×{height} is {_TOO_LARGE}.")
@@ -213,7 +263,7 @@ def _to_grey(image: Image.Image) -> Image.Image:
     return upright.convert("RGB").convert("L")
 
 
-def _from_deep(image: Image.Image, path: str | Path, bits: int | None) -> tuple[Image.Image, str]:
+def _from_deep(image: Image.Image, path: ImageFile, bits: int | None) -> tuple[Image.Image, str]:
     """An image of more than 8 bits in 8, and of which depth it was taken to be."""
     values = np.asarray(_upright(image))
     white, known = white_value(deep_png(path), int(values.max(initial=0)), bits)
@@ -252,8 +302,8 @@ def _padded_square(grey: Image.Image, side: int) -> np.ndarray:
     return square
 
 
-def _looks_like(path: str | Path) -> str:
-    with open(path, "rb") as file:
+def _looks_like(path: ImageFile) -> str:
+    with open_file(path) as file:
         head = file.read(1)
     if not head:
         return "the file is empty"

@@ -17,6 +17,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from cxr_keras.data.content import ImageFile, open_file
 from cxr_keras.utils.console import progress_bar
 from cxr_keras.utils.files import atomic_file, cache_folder
 from cxr_keras.utils.threads import threaded_map
@@ -39,10 +40,10 @@ class DeepPng:
     significant: int | None
 
 
-def deep_png(path: str | os.PathLike[str]) -> DeepPng | None:
+def deep_png(path: ImageFile | os.PathLike[str]) -> DeepPng | None:
     """What a file's header says if it is a grey PNG of 16 bits; None for any other file."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             head = file.read(33)
             if head[:8] != _SIGNATURE or len(head) < 33 or head[24] != 16 or head[25] not in _GREY:
                 return None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ import numpy as np
 
 from cxr_keras.data.images import Radiograph, read_radiograph
 from cxr_keras.errors import ImageError
-from cxr_keras.framing import Framing
 from cxr_keras.inference.forward import BATCH_SIZE, forward
 from cxr_keras.inference.guard import UNLIKE, Guard
 from cxr_keras.inference.guarded import Guarded
 from cxr_keras.inference.options import NO_TTA, Tta
+from cxr_keras.models.torch_kernels import native_kernels
 from cxr_keras.runs.card import Card
 from cxr_keras.utils.threads import threaded_map
 
@@ -59,84 +59,92 @@ class Prediction:
         return None if self.familiarity is None else self.familiarity < UNLIKE
 
 
-def predict_files(
-    model: Any,
-    files: Iterable[Path],
-    *,
-    card: Card,
-    tta: Tta = NO_TTA,
-    guard: Guard | None = None,
-    fix_orientation: bool = False,
-) -> Iterator[Prediction]:
-    """Predict `files` in order; decoding runs ahead on threads while the network works.
+class Predictor:
+    """A network, ready to predict images batch by batch.
 
     Args:
         model: the network.
-        files: the images.
         card: of the network.
-        tta: test-time augmentation.
         guard: of the network; None to ask none.
+        tta: test-time augmentation.
         fix_orientation: see `predict`.
     """
-    guarded = None if guard is None else Guarded(model, guard)
-    decoded = threaded_map(partial(_decode, framing=card.framing), files)
-    while batch := list(islice(decoded, BATCH_SIZE)):
+
+    def __init__(
+        self,
+        model: Any,
+        card: Card,
+        guard: Guard | None = None,
+        *,
+        tta: Tta = NO_TTA,
+        fix_orientation: bool = False,
+    ):
+        self._model, self._card, self._tta, self._fix = model, card, tta, fix_orientation
+        self._guarded = None if guard is None else Guarded(model, guard)
+
+    @contextmanager
+    def kernels(self) -> Iterator[None]:
+        """Torch's kernels for the body's duration, in which several threads may ask for `rows`."""
+        with native_kernels(self._guarded.seen if self._guarded else self._model):
+            yield
+
+    def predict(self, files: Iterable[Path]) -> Iterator[Prediction]:
+        """Predict `files` in order; decoding runs ahead on threads while the network works."""
+        decoded = threaded_map(self._decode, files)
+        while batch := list(islice(decoded, BATCH_SIZE)):
+            yield from self.rows(batch)
+
+    def rows(self, batch: Sequence[tuple[Path, Radiograph | ImageError]]) -> list[Prediction]:
+        """Predict images that are decoded, with the card's framing, in one forward pass.
+
+        Args:
+            batch: what each is called, and the image, or why it could not be read.
+        """
         pixels = [image.pixels for _, image in batch if isinstance(image, Radiograph)]
-        stacked = [np.stack(pixels)[..., np.newaxis]] if pixels else []
-        answers = _answers(model, guarded, stacked, tta)
+        answers = self._answers([np.stack(pixels)[..., np.newaxis]] if pixels else [])
         rows = []
         for path, image in batch:
             if isinstance(image, ImageError):
                 rows.append(Prediction(path, error=str(image)))
             else:
                 values, familiarity = next(answers)
-                rows.append(_row(path, image, values, card, familiarity))
-        if guarded is not None:
-            rows = _looked_into(rows, guarded, card, tta, fix=fix_orientation)
-        yield from rows
+                rows.append(_row(path, image, values, self._card, familiarity))
+        return rows if self._guarded is None else self._looked_into(rows, self._guarded)
 
+    def _decode(self, path: Path) -> tuple[Path, Radiograph | ImageError]:
+        try:
+            return path, read_radiograph(path, self._card.framing)
+        except ImageError as error:
+            return path, error
 
-def _answers(
-    model: Any, guarded: Guarded | None, batches: list[np.ndarray], tta: Tta
-) -> Iterator[tuple[np.ndarray, float | None]]:
-    """The outputs (n_labels,) and the familiarity of one image after the other."""
-    if guarded is None:
-        for outputs in forward(model, batches, tta=tta):
-            yield from ((one, None) for one in outputs)
-    else:
-        for outputs, familiarity in guarded.run(batches, tta=tta):
-            yield from zip(outputs, map(float, familiarity), strict=True)
+    def _answers(self, batches: list[np.ndarray]) -> Iterator[tuple[np.ndarray, float | None]]:
+        """The outputs (n_labels,) and the familiarity of one image after the other."""
+        if self._guarded is None:
+            for outputs in forward(self._model, batches, tta=self._tta):
+                yield from ((one, None) for one in outputs)
+        else:
+            for outputs, familiarity in self._guarded.run(batches, tta=self._tta):
+                yield from zip(outputs, map(float, familiarity), strict=True)
 
-
-def _looked_into(
-    rows: list[Prediction], guarded: Guarded, card: Card, tta: Tta, *, fix: bool
-) -> list[Prediction]:
-    """The rows, with what would make images familiar that are unlike training, or made so."""
-    strange = [place for place, row in enumerate(rows) if row.unlike_training]
-    if not strange:
+    def _looked_into(self, rows: list[Prediction], guarded: Guarded) -> list[Prediction]:
+        """The rows, with what would make images familiar that are unlike training, or made so."""
+        strange = [place for place, row in enumerate(rows) if row.unlike_training]
+        if not strange:
+            return rows
+        pixels = np.stack([np.asarray(rows[place].pixels) for place in strange])
+        for place, found in zip(strange, guarded.corrections(pixels), strict=True):
+            row = rows[place]
+            if found is None:
+                continue
+            if not self._fix:
+                said = (*row.warnings, f"familiar if {found.name} (--fix-orientation does that)")
+                rows[place] = dataclasses.replace(row, warnings=said)
+                continue
+            image = Radiograph(found.pixels, row.header, (*row.warnings, f"predicted {found.name}"))
+            values, familiarity = next(self._answers([found.pixels[np.newaxis, ..., np.newaxis]]))
+            fixed = _row(row.path, image, values, self._card, familiarity)
+            rows[place] = dataclasses.replace(fixed, corrected=found.name)
         return rows
-    pixels = np.stack([np.asarray(rows[place].pixels) for place in strange])
-    for place, found in zip(strange, guarded.corrections(pixels), strict=True):
-        row = rows[place]
-        if found is None:
-            continue
-        if not fix:
-            said = (*row.warnings, f"familiar if {found.name} (--fix-orientation does that)")
-            rows[place] = dataclasses.replace(row, warnings=said)
-            continue
-        image = Radiograph(found.pixels, row.header, (*row.warnings, f"predicted {found.name}"))
-        batch = [found.pixels[np.newaxis, ..., np.newaxis]]
-        values, familiarity = next(_answers(guarded.model, guarded, batch, tta))
-        fixed = _row(row.path, image, values, card, familiarity)
-        rows[place] = dataclasses.replace(fixed, corrected=found.name)
-    return rows
-
-
-def _decode(path: Path, framing: Framing) -> tuple[Path, Radiograph | ImageError]:
-    try:
-        return path, read_radiograph(path, framing)
-    except ImageError as error:
-        return path, error
 
 
 def _row(

@@ -49,6 +49,9 @@ class Guarded:
     Args:
         model: the network.
         guard: its guard.
+
+    Attributes:
+        seen: what runs: the network with the maps that the guard looks at.
     """
 
     def __init__(self, model: keras.Model, guard: Guard):
@@ -57,7 +60,7 @@ class Guarded:
         sizes = [min(3, m.shape[1]) * min(3, m.shape[2]) * m.shape[3] for m in maps]
         if sizes != [len(depth.mean) for depth in guard.depths]:
             raise ModelError("The model file holds a guard of another network. Train it again.")
-        self._seen = keras.Model(model.input, [model.output, *maps])
+        self.seen = keras.Model(model.input, [model.output, *maps])
 
     def run(
         self, batches: Iterable[np.ndarray], *, tta: Tta = NO_TTA
@@ -68,7 +71,7 @@ class Guarded:
             batches: pixels (B, side, side, 1), taken one at a time.
             tta: test-time augmentation of the outputs.
         """
-        with native_kernels(self._seen):
+        with native_kernels(self.seen):
             for batch in batches:
                 outputs, familiarity = self._one(batch)
                 if tta != NO_TTA:
@@ -101,7 +104,7 @@ class Guarded:
         """
         stacked = pixels[..., np.newaxis]
         changed = [np.ascontiguousarray(put_right(stacked)) for put_right in CORRECTIONS.values()]
-        with native_kernels(self._seen):
+        with native_kernels(self.seen):
             familiar = np.stack([self._one(batch)[1] for batch in changed])
         best = familiar.argmax(axis=0)
         return [
@@ -112,7 +115,7 @@ class Guarded:
         ]
 
     def _one(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        outputs, *maps = self._seen.predict_on_batch(batch)
+        outputs, *maps = self.seen.predict_on_batch(batch)
         scores = self.guard.scores([pooled(found) for found in maps])
         return np.asarray(outputs, "float32"), self.guard.familiarity(scores)
 

@@ -23,11 +23,10 @@ import keras
 import numpy as np
 
 from cxr_keras.errors import CxrError
-from cxr_keras.inference.files import Prediction, predict_files
+from cxr_keras.inference.files import Prediction
 from cxr_keras.inference.forward import BATCH_SIZE
-from cxr_keras.inference.guarded import read_guard
+from cxr_keras.inference.opened import Opened
 from cxr_keras.inference.options import Precision, Tta
-from cxr_keras.runs import model_file
 
 PART = 2 * BATCH_SIZE  # images that a worker is given at a time
 _TRIES_AGAIN = 5  # of a part whose worker died: an image that kills every worker must end, too
@@ -108,7 +107,7 @@ def predict_on_ray(
         address: of the cluster, see `cluster`.
 
     Yields:
-        One row per image, in order, as `predict_files` has them but without pixels.
+        One row per image, in order, as `Predictor` gives them but without pixels.
 
     Raises:
         CxrError: see `cluster`; or the workers that tried a part died every time.
@@ -162,18 +161,13 @@ class _Worker:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.keras"
             file.write_bytes(model)
-            self.model = model_file.load_model(file, precision)
-            self.options: dict[str, Any] = {
-                "card": model_file.read_card(file),
-                "tta": tta,
-                "guard": read_guard(file),
-                "fix_orientation": fix,
-            }
+            opened = Opened(file, precision)
+            self.predictor = opened.predictor(tta=tta, fix_orientation=fix)
         self.identifiers = identifiers
 
     def __call__(self, part: dict[str, np.ndarray]) -> dict[str, Any]:
         files = [Path(os.fsdecode(path)) for path in part["path"]]
-        rows = predict_files(self.model, files, **self.options)
+        rows = self.predictor.predict(files)
         less: dict[str, Any] = {"pixels": None} | ({} if self.identifiers else {"header": {}})
         return {"row": [pickle.dumps(dataclasses.replace(row, **less)) for row in rows]}
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from cxr_keras.errors import CxrError, ModelError
+from cxr_keras.inference.files import Predictor
 from cxr_keras.inference.guard import Guard
 from cxr_keras.inference.guarded import read_guard
-from cxr_keras.inference.options import FULL, Precision
+from cxr_keras.inference.options import FULL, NO_TTA, Precision, Tta
 from cxr_keras.runs import model_file
 from cxr_keras.runs.onnx_file import SUFFIX, OnnxNetwork
 from cxr_keras.utils.arguments import PathLike
@@ -50,6 +51,12 @@ class Opened:
             return OnnxNetwork(self.file)
         return model_file.load_model(self.file, self._precision)
 
+    def predictor(self, *, tta: Tta = NO_TTA, fix_orientation: bool = False) -> Predictor:
+        """What predicts images with it, see `Predictor`."""
+        return Predictor(
+            self.network, self.card, self.guard, tta=tta, fix_orientation=fix_orientation
+        )
+
     def refuse(self, asked: dict[str, bool]) -> None:
         """Stop if an ONNX file is asked for what needs the network's layers.
 
@@ -78,12 +85,17 @@ class Opened:
                 "out."
             )
 
+    @property
+    def limits(self) -> list[str]:
+        """Sentences that belong beside everything that this network predicts."""
+        phantoms = (
+            "This network was trained on phantoms (synthetic drawings): "
+            "what it predicts for a radiograph means nothing."
+        )
+        said = [phantoms if self.card.data.get("phantoms") else "", self.card.prevalence_notice]
+        return [sentence for sentence in said if sentence]
+
     def say_limits(self) -> None:
-        """Say what belongs beside everything that this network predicts."""
-        if self.card.data.get("phantoms"):
-            notice(
-                "This network was trained on phantoms (synthetic drawings): "
-                "what it predicts for a radiograph means nothing."
-            )
-        if sentence := self.card.prevalence_notice:
+        """Say them."""
+        for sentence in self.limits:
             notice(sentence)

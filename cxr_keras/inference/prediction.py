@@ -96,7 +96,6 @@ def predict(
             "Heat maps and DICOM objects are made on one machine: leave --heatmaps, --sheet, "
             "--dicom-sr and --dicom-heatmaps, or --ray out."
         )
-    from cxr_keras.inference.files import predict_files
     from cxr_keras.inference.opened import Opened
     from cxr_keras.inference.pictures import picture_names
 
@@ -132,14 +131,7 @@ def predict(
             address=ray,
         )
     else:
-        results = predict_files(
-            opened.network,
-            files,
-            card=card,
-            tta=tta,
-            guard=opened.guard,
-            fix_orientation=fix_orientation,
-        )
+        results = opened.predictor(tta=tta, fix_orientation=fix_orientation).predict(files)
         if dicom_sr is not None or dicom_heatmaps is not None:
             answers = _answers(opened, names, dicom_sr, dicom_heatmaps)
         if pictures or dicom_heatmaps is not None:

@@ -3,8 +3,10 @@
 On the torch backend Keras composes batch normalisation of a dozen elementwise operations, each
 with a tensor to keep for the gradient, and copies every convolution's and pooling's input from
 channels-last to channels-first memory and back. Torch has one kernel for each, and runs them on
-channels-last memory as it lies. The layers, their weights and their configuration stay Keras's:
-only the instances' `call` is replaced, and put back. They are used on CPUs and CUDA GPUs;
+channels-last memory as it lies. And around each layer's `call` Keras checks shapes, casts and opens
+scopes, 0.2 ms a layer, which is most of the time that one image takes; a network that does not
+train goes without. The layers, their weights and their configuration stay Keras's: only the
+instances' `call` is replaced, and put back. They are used on CPUs and CUDA GPUs;
 `CXR_KERAS_KERNELS=off` in the environment turns them off.
 
 What breaks if Keras changes: a layer that computes something else under the same settings, or
@@ -67,6 +69,10 @@ def native_kernels(
             if call is not None:
                 layer.call = partial(call, layer)
                 replaced.append(layer)
+        for network in _networks(model) if batch_sum is None and kernels_enabled() else ():
+            if "call" not in vars(network) and _is_plain(network):
+                network.call = partial(_without_checks, network)
+                replaced.append(network)
     try:
         yield
     finally:
@@ -90,6 +96,41 @@ def _kernel_for(layer: Any) -> Callable[..., Any] | None:
     if kind is keras.layers.BatchNormalization and _plain_batch_norm(layer):
         return torch_layers.batch_norm
     return None
+
+
+def _networks(model: keras.Model) -> Iterator[keras.Model]:
+    """A network, and those within it."""
+    yield model
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _networks(layer)
+
+
+def _is_plain(model: keras.Model) -> bool:
+    """Whether its layers need nothing of what Keras does around their calls: no casts, no masks."""
+    masks = (keras.layers.Masking, keras.layers.Embedding)
+    return type(model).__name__ == "Functional" and all(
+        type(layer).__module__.startswith("keras.")
+        and layer.compute_dtype == layer.variable_dtype
+        and not isinstance(layer, masks)
+        for layer in (model, *model.layers)
+    )
+
+
+def _without_checks(model: Any, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+    """`Functional.call`, which calls the layers' own computations where nothing is trained."""
+    if training or mask is not None:
+        return type(model).call(model, inputs, training=training, mask=mask)
+
+    def computation(operation: Any) -> Callable[..., Any]:
+        if not isinstance(operation, keras.Layer) or isinstance(operation, keras.Model):
+            return operation
+        if operation._call_has_training_arg:
+            return partial(operation.call, training=False)
+        return operation.call
+
+    outputs = model._run_through_graph(model._standardize_inputs(inputs), computation)
+    return outputs[0] if isinstance(outputs, list | tuple) and len(outputs) == 1 else outputs
 
 
 def _synchronized(layer: Any, batch_sum: Callable[[Any], Any]) -> Callable[..., Any] | None:

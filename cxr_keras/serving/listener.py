@@ -11,7 +11,7 @@ import hashlib
 import logging
 import threading
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from cxr_keras.inference.dicom_answers import (
     structured_report,
     uid_of,
 )
-from cxr_keras.inference.files import Prediction, predict_files
+from cxr_keras.inference.files import Prediction, Predictor
 from cxr_keras.inference.forward import BATCH_SIZE
 from cxr_keras.inference.opened import Opened
 from cxr_keras.serving.options import HOST, PORT, TITLE
@@ -135,7 +135,7 @@ class Listener:
         Raises:
             CxrError: the port cannot be had.
         """
-        _ = self._opened.network  # loaded before anyone is let in
+        _ = self._predictor  # the network is loaded before anyone is let in
         try:
             with hold_lock(self._out / "listener", waiting=None):
                 self._run(host, port)
@@ -143,6 +143,10 @@ class Listener:
             raise CxrError(
                 f"Another listener uses {self._out}. End it, or give another --out."
             ) from error
+
+    @cached_property
+    def _predictor(self) -> Predictor:
+        return self._opened.predictor()
 
     def open_queues(self) -> None:
         """Take up what waits in the folder from before."""
@@ -182,10 +186,8 @@ class Listener:
         files = self._queue.waiting()[:BATCH_SIZE]
         if not files:
             return 0
-        opened = self._opened
-        rows = predict_files(opened.network, files, card=opened.card, guard=opened.guard)
         try:
-            for row in rows:
+            for row in self._predictor.predict(files):
                 self._answer(row)
         except OSError as error:  # of the disk: what is not answered stays in the queue
             notice(f"An answer cannot be written, and its image waits: {error}")

@@ -169,12 +169,13 @@ def _predict_rate(model: Any, images: list[Path]) -> tuple[float, float]:
     import numpy as np
 
     from cxr_keras.data.images import read_image
-    from cxr_keras.inference.files import predict_files
+    from cxr_keras.inference.files import Predictor
     from cxr_keras.inference.forward import BATCH_SIZE
     from cxr_keras.runs.card import Card
     from cxr_keras.utils.threads import threaded_map
 
-    list(predict_files(model, images[:32], card=Card()))
+    predictor = Predictor(model, Card())
+    list(predictor.predict(images[:32]))
     begun = time.perf_counter()
     pixels = list(threaded_map(read_image, images))
     decode = time.perf_counter() - begun
@@ -183,7 +184,7 @@ def _predict_rate(model: Any, images: list[Path]) -> tuple[float, float]:
         model.predict_on_batch(np.stack(pixels[start : start + BATCH_SIZE])[..., None])
     network = time.perf_counter() - begun
     begun = time.perf_counter()
-    list(predict_files(model, images, card=Card()))
+    list(predictor.predict(images))
     return len(images) / (time.perf_counter() - begun), len(images) / (decode + network)
 
 

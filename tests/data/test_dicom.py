@@ -410,7 +410,7 @@ def test_a_read_that_was_interrupted_does_not_shift_the_next(tmp_path, monkeypat
         def interrupted(stream):
             raise KeyboardInterrupt
 
-        patch.setattr("cxr_keras.data.gdcm_process.answer_of", interrupted)
+        patch.setattr("cxr_keras.data.gdcm_process.received", interrupted)
         with pytest.raises(KeyboardInterrupt):
             read_dicom(paths[0])
     np.testing.assert_array_equal(read_dicom(paths[1]).pixels, expected[1])

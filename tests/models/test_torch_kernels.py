@@ -50,6 +50,34 @@ def test_native_kernels_trains_as_keras_own_does(name):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
+def test_a_network_that_does_not_train_skips_what_keras_does_around_its_layers(monkeypatch):
+    model = build_model("resnet_custom", outputs=3, size=64)
+    expected = numbers(model(pixels(2)[:, :73, :73]))
+    called = []
+    usual = keras.layers.Conv2D.__call__
+    monkeypatch.setattr(
+        keras.layers.Conv2D, "__call__", lambda *a, **k: called.append(1) or usual(*a, **k)
+    )
+    with native_kernels(model):
+        found = numbers(model(pixels(2)[:, :73, :73]))
+        assert not called
+        model(pixels(2)[:, :73, :73], training=True)
+        assert called  # as usual
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_masks_casts_and_own_layers_are_left_to_keras():
+    class Own(keras.layers.Layer):
+        def call(self, x):
+            return x * 2
+
+    for layer in (Own(), keras.layers.Masking(), keras.layers.Dense(2, dtype="mixed_bfloat16")):
+        x = keras.Input((4, 2))
+        model = keras.Model(x, layer(x))
+        with native_kernels(model):
+            assert "call" not in vars(model)
+
+
 def test_native_kernels_is_put_back_and_leaves_no_trace():
     model = build_model("resnet_custom")
     before = model.get_config()

@@ -18,8 +18,9 @@ from helpers.senders import acknowledged_in, answered_in, films, start_listener,
 from pydicom.uid import generate_uid
 from pynetdicom import AE, evt
 
+from cxr_keras.inference.files import Predictor
 from cxr_keras.inference.opened import Opened
-from cxr_keras.serving import listener, spool
+from cxr_keras.serving import spool
 from cxr_keras.serving.listener import FULL, MISMATCH, Listener, Receiver
 
 CR, EXPLICIT = "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.1.2.1"
@@ -163,18 +164,18 @@ def test_the_same_instance_sent_again_while_it_is_answered_is_another_image(
     again = whole_film(PatientName="Beta^B", SOPInstanceUID=first.SOPInstanceUID)
     again.file_meta.MediaStorageSOPInstanceUID = first.SOPInstanceUID
     assert idle.store(Arrival(first, tmp_path / "first.dcm")) == 0
-    usual = listener.predict_files
+    usual = Predictor.predict
 
-    def answer_late(*arguments, **options):
-        for row in usual(*arguments, **options):
+    def answer_late(self, files):
+        for row in usual(self, files):
             idle.store(Arrival(again, tmp_path / "again.dcm"))
             yield row
 
-    monkeypatch.setattr(listener, "predict_files", answer_late)
-    assert idle.answer_some() == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(Predictor, "predict", answer_late)
+        assert idle.answer_some() == 1
     names = [str(pydicom.dcmread(file).PatientName) for file in outbox_of(tmp_path)]
     assert names == ["Alpha^A"]
-    monkeypatch.setattr(listener, "predict_files", usual)
     assert idle.answer_some() == 1
     reports = [pydicom.dcmread(file) for file in outbox_of(tmp_path)]
     assert [str(report.PatientName) for report in reports] == ["Alpha^A", "Beta^B"]

@@ -1,0 +1,175 @@
+"""A few threads run the networks: images of all clients meet in their forward passes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cxr_keras.data.images import Radiograph
+from cxr_keras.inference.files import Prediction, Predictor
+from cxr_keras.serving.web.problems import Problem, busy
+
+MOST_IMAGES = 128  # that are read, wait or are predicted at a time
+BATCH = 16  # images in a forward pass: larger ones are little faster and answer later
+LINGER = 0.002  # seconds that the first image of a batch waits for others
+_UNNAMED = Path()  # a client's name of a file stays with the request
+
+
+@dataclass(eq=False)
+class _Task:
+    """What the thread is to do: an image of a network, or any other work with one."""
+
+    work: Callable[[], Any] | None
+    predictor: Predictor | None = None
+    image: Radiograph | None = None
+    answer: Future[Any] = field(default_factory=Future)
+    came: float = field(default_factory=time.monotonic)
+
+
+class Batcher:
+    """The queue of what networks are to do, and the threads that do it.
+
+    It holds no more than `MOST_IMAGES`: who asks for room beyond that is told to try again.
+
+    Args:
+        batch_done: is told the size of each batch.
+        threads: how many forward passes there are at a time.
+        begin: is called on each of these threads before its first.
+    """
+
+    def __init__(
+        self,
+        batch_done: Callable[[int], None] = lambda size: None,
+        *,
+        threads: int = 1,
+        begin: Callable[[], None] = lambda: None,
+    ):
+        self._waiting: deque[_Task] = deque()
+        self._changed = threading.Condition()
+        self._taken = self._idle = 0
+        self._ends_at: float | None = None
+        self._batch_done, self._begin = batch_done, begin
+        self._threads = [
+            threading.Thread(target=self._run, daemon=True, name=f"network-{number}")
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def taken(self) -> int:
+        """Images that are read, wait or are predicted."""
+        return self._taken
+
+    @contextmanager
+    def room(self, images: int) -> Iterator[None]:
+        """Take room for images while the body runs.
+
+        Raises:
+            Problem: there is none.
+        """
+        with self._changed:
+            if self._ends_at is not None:
+                raise busy("The server is ending.")
+            if self._taken + images > MOST_IMAGES:
+                raise busy(f"{self._taken} images are being answered; try again in a second.")
+            self._taken += images
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= images
+
+    def predict(self, predictor: Predictor, image: Radiograph) -> Future[Prediction]:
+        """Predict a decoded image together with others that wait for the same network."""
+        return self._put(_Task(None, predictor, image))
+
+    def call(self, work: Callable[[], Any]) -> Future[Any]:
+        """Do any other work with a network, on a thread that may use it."""
+        return self._put(_Task(work))
+
+    def end(self, seconds: float) -> None:
+        """Take nothing more; what is not done in so many seconds is told so. Does not wait."""
+        with self._changed:
+            self._ends_at = self._ends_at or time.monotonic() + seconds
+            self._changed.notify_all()
+
+    def _put(self, task: _Task) -> Future[Any]:
+        with self._changed:
+            if not any(thread.is_alive() for thread in self._threads):
+                raise busy("The server is ending.")
+            self._waiting.append(task)
+            self._changed.notify_all()
+        return task.answer
+
+    def _run(self) -> None:
+        self._begin()
+        while (tasks := self._next()) is not None:
+            self._do([task for task in tasks if task.answer.set_running_or_notify_cancel()])
+
+    def _next(self) -> list[_Task] | None:
+        """What this thread does next; None at the end."""
+        with self._changed:
+            self._idle += 1
+            try:
+                while self._is_open():
+                    if self._waiting:
+                        waits = self._waiting[0].came + LINGER - time.monotonic()
+                        if waits <= 0 or self._waiting[0].work or len(self._waiting) >= BATCH:
+                            return self._take()
+                    else:
+                        waits = None
+                    if self._ends_at is not None:
+                        waits = min(waits or 0.05, 0.05)
+                    self._changed.wait(waits)
+                return None
+            finally:
+                self._idle -= 1
+
+    def _is_open(self) -> bool:
+        """Whether there is or may come something to do; what came too late is told so."""
+        if self._ends_at is None:
+            return True
+        late = time.monotonic() >= self._ends_at
+        while late and self._waiting:
+            task = self._waiting.popleft()
+            task.answer.set_exception(busy("The server ended before this was answered."))
+        return bool(self._waiting) or (not late and self._taken > 0)
+
+    def _take(self) -> list[_Task]:
+        """One other work; or images of one network, as many as leave some to other idle threads."""
+        first = self._waiting.popleft()
+        if first.work is not None:
+            return [first]
+        same = [task for task in self._waiting if task.predictor is first.predictor]
+        most = min(BATCH, -(-(1 + len(same)) // self._idle))
+        for task in same[: most - 1]:
+            self._waiting.remove(task)
+        return [first, *same[: most - 1]]
+
+    def _do(self, tasks: list[_Task]) -> None:
+        if not tasks:
+            return
+        try:
+            if tasks[0].work is not None:
+                tasks[0].answer.set_result(tasks[0].work())
+                return
+            assert tasks[0].predictor is not None
+            images = [(_UNNAMED, task.image) for task in tasks if task.image is not None]
+            rows = tasks[0].predictor.rows(images)
+            for task, row in zip(tasks, rows, strict=True):
+                task.answer.set_result(row)
+            self._batch_done(len(tasks))
+        except Problem as problem:
+            tasks[0].answer.set_exception(problem)
+        except Exception as error:  # one batch fails; the thread goes on with the next
+            for task in tasks:
+                if not task.answer.done():
+                    task.answer.set_exception(error)
