@@ -84,7 +84,7 @@ class Predictor:
 
     @contextmanager
     def kernels(self) -> Iterator[None]:
-        """Torch's kernels for the body's duration, in which several threads may ask for `rows`."""
+        """Torch's kernels for the body's duration, not put in and out for each batch."""
         with native_kernels(self._guarded.seen if self._guarded else self._model):
             yield
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 
 import numpy as np
@@ -46,10 +47,14 @@ class Depth:
     centre: float = 0.0
     spread: float = 1.0
 
+    @cached_property
+    def _directions(self) -> np.ndarray:
+        return np.ascontiguousarray(self.axes.T, "float32")
+
     def distances(self, features: np.ndarray) -> np.ndarray:
         """The Mahalanobis distances of features (n, d), each in spreads from the centre: (n,)."""
         apart = features - self.mean
-        along = apart @ self.axes.T.astype("float32")
+        along = apart @ self._directions
         beside = np.maximum((apart**2).sum(axis=1) - (along**2).sum(axis=1), 0)
         squared = (along**2 / self.variances).sum(axis=1) + beside / self.rest
         return (np.sqrt(squared) - self.centre) / self.spread

@@ -104,8 +104,11 @@ class Guarded:
         """
         stacked = pixels[..., np.newaxis]
         changed = [np.ascontiguousarray(put_right(stacked)) for put_right in CORRECTIONS.values()]
+        together = np.concatenate(changed)
+        starts = range(0, len(together), BATCH_SIZE)
         with native_kernels(self.seen):
-            familiar = np.stack([self._one(batch)[1] for batch in changed])
+            parts = [self._one(together[start : start + BATCH_SIZE])[1] for start in starts]
+        familiar = np.concatenate(parts).reshape(len(changed), len(pixels))
         best = familiar.argmax(axis=0)
         return [
             Correction(list(CORRECTIONS)[kind], changed[kind][image, ..., 0])

@@ -1,13 +1,11 @@
-"""On which device a command computes (its option `--device`), and on how many threads."""
+"""On which device a command computes: its option `--device`."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 
 from cxr_keras.errors import CxrError
-from cxr_keras.utils.threads import usable_cores
 
 _VARIABLE = "KERAS_TORCH_DEVICE"  # which Keras reads once, when it is imported
 
@@ -45,22 +43,6 @@ def use_device(name: str) -> None:
         import torch
 
         torch.cuda.set_device(int(found[1]))
-
-
-def network_threads() -> tuple[int, Callable[[], None]]:
-    """How many forward passes there should be at a time, and what each thread does first.
-
-    Small batches on torch's CPU kernels: one batch a core, each computed by its own thread. One
-    batch on all cores waits at every layer for the slowest of them, and they are also those that
-    read images and answer. Elsewhere one batch at a time has the whole device.
-    """
-    import keras
-
-    if keras.backend.backend() != "torch" or str(keras.ops.convert_to_tensor(0).device) != "cpu":
-        return 1, lambda: None
-    import torch
-
-    return usable_cores(), lambda: torch.set_num_threads(1)
 
 
 def _check_here(name: str, number: int) -> None:

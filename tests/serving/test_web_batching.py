@@ -2,7 +2,6 @@
 
 import threading
 import time
-from concurrent.futures import wait
 from pathlib import Path
 
 import numpy as np
@@ -54,15 +53,6 @@ def test_images_of_many_clients_meet_in_one_batch_and_each_gets_its_own_answer(b
     assert apart.result(20).probabilities["mean"] == 7
     assert one.sizes == [1, BATCH, BATCH - 1]
     assert other.sizes == [1]
-
-
-def test_idle_threads_share_what_waits():
-    batcher = Batcher(threads=2)
-    predictor = Slow(seconds=0.05)
-    wait([batcher.predict(predictor, image(n)) for n in range(8)], 20)
-    assert len(predictor.sizes) >= 2
-    assert sum(predictor.sizes) == 8
-    batcher.end(0)
 
 
 def test_a_batch_that_fails_fails_alone(batcher):

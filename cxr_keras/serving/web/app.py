@@ -21,7 +21,6 @@ from cxr_keras.errors import CxrError, ImageError
 from cxr_keras.inference.dicom_answers import RESEARCH
 from cxr_keras.inference.files import Prediction
 from cxr_keras.inference.options import GRAD_CAM, METHODS
-from cxr_keras.models.device import network_threads
 from cxr_keras.serving.web import schema
 from cxr_keras.serving.web.batching import Batcher
 from cxr_keras.serving.web.counts import Counts
@@ -71,8 +70,7 @@ class Application:
     ):
         self._runs = {one.name: one for one in served}
         self._truth, self._log, self._arrivals = truth, ErrorLog(), Arrivals()
-        threads, begin = network_threads()
-        self.batcher = Batcher(lambda size: self._counts.batch(size), threads=threads, begin=begin)
+        self.batcher = Batcher(lambda size: self._counts.batch(size))
         self._readers = ThreadPoolExecutor(usable_cores(), thread_name_prefix="reader")
         pages = _pages()
         api = self._api()

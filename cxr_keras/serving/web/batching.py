@@ -1,4 +1,4 @@
-"""A few threads run the networks: images of all clients meet in their forward passes."""
+"""One thread runs the networks: images of all clients meet in one forward pass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cxr_keras.serving.web.problems import Problem, busy
 
 MOST_IMAGES = 128  # that are read, wait or are predicted at a time
 BATCH = 16  # images in a forward pass: larger ones are little faster and answer later
-LINGER = 0.002  # seconds that the first image of a batch waits for others
+LINGER = 0.005  # seconds that the first image of a batch waits for others
 _UNNAMED = Path()  # a client's name of a file stays with the request
 
 
@@ -34,34 +34,22 @@ class _Task:
 
 
 class Batcher:
-    """The queue of what networks are to do, and the threads that do it.
+    """The queue of what networks are to do, and the thread that does it.
 
     It holds no more than `MOST_IMAGES`: who asks for room beyond that is told to try again.
 
     Args:
         batch_done: is told the size of each batch.
-        threads: how many forward passes there are at a time.
-        begin: is called on each of these threads before its first.
     """
 
-    def __init__(
-        self,
-        batch_done: Callable[[int], None] = lambda size: None,
-        *,
-        threads: int = 1,
-        begin: Callable[[], None] = lambda: None,
-    ):
+    def __init__(self, batch_done: Callable[[int], None] = lambda size: None):
         self._waiting: deque[_Task] = deque()
         self._changed = threading.Condition()
-        self._taken = self._idle = 0
+        self._taken = 0
         self._ends_at: float | None = None
-        self._batch_done, self._begin = batch_done, begin
-        self._threads = [
-            threading.Thread(target=self._run, daemon=True, name=f"network-{number}")
-            for number in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._batch_done = batch_done
+        self._thread = threading.Thread(target=self._run, daemon=True, name="networks")
+        self._thread.start()
 
     @property
     def taken(self) -> int:
@@ -92,7 +80,7 @@ class Batcher:
         return self._put(_Task(None, predictor, image))
 
     def call(self, work: Callable[[], Any]) -> Future[Any]:
-        """Do any other work with a network, on a thread that may use it."""
+        """Do any other work with a network, on the thread that may use it."""
         return self._put(_Task(work))
 
     def end(self, seconds: float) -> None:
@@ -103,35 +91,29 @@ class Batcher:
 
     def _put(self, task: _Task) -> Future[Any]:
         with self._changed:
-            if not any(thread.is_alive() for thread in self._threads):
+            if not self._thread.is_alive():
                 raise busy("The server is ending.")
             self._waiting.append(task)
             self._changed.notify_all()
         return task.answer
 
     def _run(self) -> None:
-        self._begin()
         while (tasks := self._next()) is not None:
             self._do([task for task in tasks if task.answer.set_running_or_notify_cancel()])
 
     def _next(self) -> list[_Task] | None:
-        """What this thread does next; None at the end."""
+        """What is done next; None at the end."""
         with self._changed:
-            self._idle += 1
-            try:
-                while self._is_open():
-                    if self._waiting:
-                        waits = self._waiting[0].came + LINGER - time.monotonic()
-                        if waits <= 0 or self._waiting[0].work or len(self._waiting) >= BATCH:
-                            return self._take()
-                    else:
-                        waits = None
-                    if self._ends_at is not None:
-                        waits = min(waits or 0.05, 0.05)
-                    self._changed.wait(waits)
-                return None
-            finally:
-                self._idle -= 1
+            while self._is_open():
+                waits = None
+                if self._waiting:
+                    waits = self._waiting[0].came + LINGER - time.monotonic()
+                    if waits <= 0 or self._waiting[0].work or len(self._waiting) >= BATCH:
+                        return self._take()
+                if self._ends_at is not None:
+                    waits = min(waits or 0.05, 0.05)
+                self._changed.wait(waits)
+            return None
 
     def _is_open(self) -> bool:
         """Whether there is or may come something to do; what came too late is told so."""
@@ -144,15 +126,14 @@ class Batcher:
         return bool(self._waiting) or (not late and self._taken > 0)
 
     def _take(self) -> list[_Task]:
-        """One other work; or images of one network, as many as leave some to other idle threads."""
+        """One other work, or all images of one network that fit into a batch."""
         first = self._waiting.popleft()
         if first.work is not None:
             return [first]
-        same = [task for task in self._waiting if task.predictor is first.predictor]
-        most = min(BATCH, -(-(1 + len(same)) // self._idle))
-        for task in same[: most - 1]:
+        same = [task for task in self._waiting if task.predictor is first.predictor][: BATCH - 1]
+        for task in same:
             self._waiting.remove(task)
-        return [first, *same[: most - 1]]
+        return [first, *same]
 
     def _do(self, tasks: list[_Task]) -> None:
         if not tasks:
