@@ -255,7 +255,7 @@ def localization_figure(
         outline(axes, boxes)
         outline(axes, [detected] if detected else [], "deepskyblue", "--")
         axes.set_title(title if heat.any() else f"{title}: no map", fontsize=9)
-    figure.suptitle("white: radiologist, dashed: the map's box", fontsize=9)
+    figure.suptitle("white: box of the data, dashed: the map's box", fontsize=9)
     figure.tight_layout()
     return figure
 
