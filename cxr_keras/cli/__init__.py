@@ -37,7 +37,7 @@ for command in (
     *(data.cache, data.download, data.explore, data.phantom, data.prepare),
     *(training.models, training.train, training.tune),
     *(results.calibrate, results.compare, results.ensemble, results.evaluate),
-    exporting.export,
+    *(exporting.card, exporting.export),
     localization.localize,
     *(prediction.merge, prediction.predict),
     *(serving.listen, serving.serve),

@@ -1,4 +1,4 @@
-"""The command that writes networks for other programs."""
+"""Commands that write what is handed on: a network for other programs, and its card."""
 
 from __future__ import annotations
 
@@ -30,3 +30,31 @@ def export(run: Path, file: Path) -> None:
     click.echo(
         f"{file}: {size:.1f} MB, probabilities as the .keras file's within {gap:.1g}.", err=True
     )
+
+
+@click.command()
+@click.argument("run", type=RUN)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The .md or .html file  [default: card.md in the run folder, or beside the file]",
+)
+@click.option(
+    "--private",
+    is_flag=True,
+    help="Leave out the names of the data's folders, how they were read, and all digests.",
+)
+def card(run: Path, out: Path | None, private: bool) -> None:
+    """Write RUN's model card: a page to hand on with the network.
+
+    Data, splits, numbers with intervals, subgroups, calibration, limits, intended use and licences,
+    from what the file and its run folder know; what they do not know, it says so.
+
+    \b
+    Examples:
+      cxr-keras card saved_models/alexnet_custom-ep30-lr0.0005
+      cxr-keras card saved_models/alexnet_custom-ep30-lr0.0005 --private --out card.html
+    """
+    from cxr_keras.evaluation.model_card import write_card
+
+    click.echo(f"{write_card(run, out, private=private)}", err=True)

@@ -28,6 +28,7 @@ from cxr_keras.serving.web.known import KnownImages
 from cxr_keras.serving.web.log import ErrorLog
 from cxr_keras.serving.web.pictures import LONGEST_SIDE, as_png
 from cxr_keras.serving.web.problems import MEDIA_TYPE, Problem
+from cxr_keras.serving.web.results import to_json
 from cxr_keras.serving.web.safety import Safety
 from cxr_keras.serving.web.served import Served
 from cxr_keras.serving.web.uploads import MOST_BYTES, MOST_FILES, Arrivals
@@ -209,11 +210,11 @@ class Application:
             raise Problem(
                 404, f"{served.name} is a file on its own: its run folder has the test split."
             )
-        found = served.results
-        content = await self._read(found.to_json, served.card)
+        content = await self._read(to_json, served.results, served.card)
         known = await self._read(lambda: served.known)
-        shown = found.images[:1] and known is not None and known.file_of(found.images[0])
-        return JSONResponse({"run": served.name} | content | {"images_here": bool(shown)})
+        first = content["images"]["image"][0]
+        here = known is not None and known.file_of(first) is not None
+        return JSONResponse({"run": served.name} | content | {"images_here": here})
 
     async def split_image(self, row: Row, run: RunName = None) -> Response:
         """A grey PNG of the whole image."""

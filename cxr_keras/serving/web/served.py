@@ -14,6 +14,7 @@ import numpy as np
 from cxr_keras.data.content import ImageFile
 from cxr_keras.data.images import image_size, read_radiograph
 from cxr_keras.errors import CxrError
+from cxr_keras.evaluation.kept import Kept
 from cxr_keras.inference.files import Prediction
 from cxr_keras.inference.opened import Opened
 from cxr_keras.inference.options import METHODS, Precision
@@ -23,7 +24,7 @@ from cxr_keras.runs.model_file import MODEL
 from cxr_keras.serving.web.known import KnownImages
 from cxr_keras.serving.web.pictures import over_whole_image
 from cxr_keras.serving.web.problems import Problem
-from cxr_keras.serving.web.results import SplitResults, records_of
+from cxr_keras.serving.web.results import images_of, observed, records_of
 from cxr_keras.utils.console import quiet
 
 
@@ -45,7 +46,7 @@ class Served:
         if not opened.is_onnx:
             # for good: to put them in and out takes 7 ms, a third of what a single image does
             self._kernels.enter_context(self.predictor.kernels())
-        self.results = None if opened.is_onnx else SplitResults.of(opened.file, opened.card)
+        self.results = None if opened.is_onnx else Kept.of(opened.file, opened.card)
         self._explainers: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -75,7 +76,7 @@ class Served:
 
     @cached_property
     def _observed(self) -> dict[str, list[dict[str, Any]]]:
-        return {} if self.results is None else self.results.observed()
+        return {} if self.results is None else observed(self.results)
 
     def row(self, name: str, found: Prediction, truth: dict[str, Any] | None) -> dict[str, Any]:
         """A prediction as the API answers it."""
@@ -156,7 +157,7 @@ class Served:
         Raises:
             Problem: there is no such row, or its file is not on this machine.
         """
-        images = [] if self.results is None else self.results.images
+        images = [] if self.results is None else images_of(self.results)
         if not 0 <= row < len(images):
             raise Problem(404, f"{self.name} has {len(images):,} images to show. Received: {row}.")
         name = images[row]
