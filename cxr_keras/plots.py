@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
@@ -40,6 +41,14 @@ def save_figure(figure: Figure, target: Path, *, dpi: int = 150, packed: bool = 
         figure.savefig(
             temporary, format=kind, dpi=dpi, bbox_inches="tight", metadata=metadata, **options
         )
+
+
+def pixels_of(figure: Figure, *, dpi: int = 100) -> np.ndarray:
+    """A figure as an image: uint8 (h, w, 3)."""
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
 def loss_figure(

@@ -16,7 +16,7 @@ from cxr_keras.cli.recipe_options import recipe_options
 from cxr_keras.cli.source_options import source_options
 from cxr_keras.errors import CxrError
 from cxr_keras.training.config import TrainConfig
-from cxr_keras.training.options import TUNE_TRIALS
+from cxr_keras.training.options import LOGS, TUNE_TRIALS
 
 weights_option = click.option(
     "--weights",
@@ -96,6 +96,14 @@ def models() -> None:
     default=TrainConfig.provenance,
     help="List the images of training and validation in model.keras, as salted digests: a person "
     "who has an image and the file can tell whether it is among them  [default: yes]",
+)
+@click.option(
+    "--log",
+    type=click.Choice(LOGS),
+    multiple=True,
+    help="Write learning rate, losses, AUROC and images/s of every epoch, and, but for csv, some "
+    "heat maps: into the run folder, or to MLflow. tensorboard and mlflow are extras; may be "
+    "repeated.",
 )
 @click.option(
     "--overwrite", is_flag=True, help="Replace a run of the same name, when this one is done."

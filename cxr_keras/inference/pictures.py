@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -188,7 +187,6 @@ def burned_in(pixels: np.ndarray, heat: np.ndarray, words: str) -> np.ndarray:
     lines = textwrap.wrap(words.replace("\n", " — "), 72)
     band = 0.032 * side * (len(lines) + 0.6)  # for words, in pixels
     figure = Figure(figsize=(side / dots, (side + band) / dots), dpi=dots, facecolor="black")
-    canvas = FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, side / (side + band)))
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))
     axes.axis("off")
@@ -196,8 +194,7 @@ def burned_in(pixels: np.ndarray, heat: np.ndarray, words: str) -> np.ndarray:
     plots.lay_heat(axes, np.asarray(image), extent=(0, 1, 1, 0))
     size = 0.024 * side * 72 / dots
     figure.text(0.01, 0.998, "\n".join(lines), color="white", size=size, va="top")
-    canvas.draw()
-    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    return plots.pixels_of(figure, dpi=dots)
 
 
 def _boxes(row: Prediction, known: Known | None, label: str, side: int) -> list[Box]:

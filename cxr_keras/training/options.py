@@ -62,3 +62,6 @@ class Settings(ReadSettings, total=False):
     sync_batch_norm: bool | None
     deterministic: bool | None
     provenance: bool | None
+
+
+LOGS = ("csv", "tensorboard", "mlflow")  # where a training can be watched

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack, cast
 
@@ -46,6 +47,7 @@ from cxr_keras.training.fitting import fit
 from cxr_keras.training.options import Settings
 from cxr_keras.training.own_start import OwnStart, listed, own_start
 from cxr_keras.training.processes import Team, team
+from cxr_keras.training.watching import Watch, check_logs, open_logs
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import write_table
 
@@ -78,6 +80,7 @@ def train(
     data: Data | None = None,
     *,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    log: Sequence[str] = (),
     overwrite: bool = False,
     resume: bool = False,
     **settings: Unpack[Settings],
@@ -92,6 +95,8 @@ def train(
             by default $CXR_KERAS_DATA, ./data/nih, or phantoms.
         callbacks: Keras callbacks, run after this program's own. Their `model` is the part that
             trains, whose outputs are logits.
+        log: "csv", "tensorboard", "mlflow" or several: write learning rate, losses, AUROC, images/s
+            and, but for csv, some heat maps of every epoch (see `watching`).
         overwrite: replace a run folder of the same name when this run is done; until then, the
             new one is written beside it.
         resume: go on with an interrupted run of the same name and settings.
@@ -118,9 +123,10 @@ def train(
     """
     config = complete_config(model, {"data": data, **settings})
     check_deterministic(config.deterministic)
+    check_logs(log)
     with team() as processes:
         return _train_together(
-            model, config, callbacks, processes, overwrite=overwrite, resume=resume
+            model, config, callbacks, log, processes, overwrite=overwrite, resume=resume
         )
 
 
@@ -128,6 +134,7 @@ def _train_together(
     model: str | keras.Model,
     config: TrainConfig,
     callbacks: Sequence[keras.callbacks.Callback],
+    log: Sequence[str],
     processes: Team,
     *,
     overwrite: bool,
@@ -158,6 +165,7 @@ def _train_together(
             config,
             prepared,
             callbacks,
+            log,
             start,
             processes,
             resume=resume,
@@ -194,6 +202,7 @@ def _train(
     config: TrainConfig,
     prepared: Prepared,
     callbacks: Sequence[keras.callbacks.Callback],
+    log: Sequence[str],
     start: OwnStart | None,
     processes: Team,
     *,
@@ -219,6 +228,11 @@ def _train(
     )
     trained = time.time()
     part = trained_part(network, config, prepared, processes)
+    if log and processes.is_first:
+        opener = partial(open_logs, log, folder, config.settings())
+        count, names = len(prepared.split(TRAIN)), prepared.labels.names
+        watch = Watch(opener, network, prepared.split(VAL), names, count)
+        callbacks = [*callbacks, watch]
     fit(part, config, recorder, callbacks, resume=resume, team=processes)
     seconds = time.time() - trained
     run = None
