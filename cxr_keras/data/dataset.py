@@ -25,7 +25,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxr_keras.data.labels import NIH, LabelSet, decode_rows, encode_cells
+from cxr_keras.data.labels import NIH, LabelSet
+from cxr_keras.data.multi_hot import decode_rows, encode_cells
 
 IMAGE, FINDING_LABELS, PATIENT = "Image Index", "Finding Labels", "Patient ID"
 UNKNOWN_LABELS, PATH = "Unknown Labels", "path"

@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from cxr_keras.data.dataset import FINDING_LABELS, IMAGE, PATIENT, TRAIN_VAL, Dataset
-from cxr_keras.data.labels import LABELS, encode_cells
+from cxr_keras.data.labels import LABELS
+from cxr_keras.data.multi_hot import encode_cells
 from cxr_keras.data.options import SPLIT_METHODS, VAL_SHARE, SplitMethod, split_shares
 from cxr_keras.data.selection import CHOSEN_FOR
 from cxr_keras.errors import DataError

@@ -3,16 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr_keras.data.labels import (
-    FINDINGS,
-    LABELS,
-    canonical_label,
-    decode,
-    decode_rows,
-    encode,
-    encode_cells,
-    split_labels,
-)
+from cxr_keras.data.labels import FINDINGS, LABELS, canonical_label, split_labels
+from cxr_keras.data.multi_hot import decode, decode_rows, encode, encode_cells
 
 
 def test_labels_are_nihs_fifteen_in_the_reports_order():

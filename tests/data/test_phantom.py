@@ -4,7 +4,8 @@ import pytest
 from PIL import Image
 
 from cxr_keras.data.boxes import read_boxes
-from cxr_keras.data.labels import FINDINGS, encode_cells
+from cxr_keras.data.labels import FINDINGS
+from cxr_keras.data.multi_hot import encode_cells
 from cxr_keras.data.phantom import (
     Phantom,
     draw_phantom,

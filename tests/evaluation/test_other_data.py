@@ -9,7 +9,8 @@ import pytest
 from helpers.model_files import replace_card
 
 from cxr_keras import evaluate
-from cxr_keras.data.labels import LABELS, encode_cells
+from cxr_keras.data.labels import LABELS
+from cxr_keras.data.multi_hot import encode_cells
 from cxr_keras.data.phantom import write_phantoms
 from cxr_keras.errors import CxrError
 from cxr_keras.runs import model_file

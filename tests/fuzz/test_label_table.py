@@ -14,12 +14,8 @@ from helpers.label_names import CELL, IMAGE, PATIENT, meaning, misspelt
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cxr_keras.data.labels import (
-    LABELS,
-    NO_FINDING,
-    decode,
-    encode,
-)
+from cxr_keras.data.labels import LABELS, NO_FINDING
+from cxr_keras.data.multi_hot import decode, encode
 from cxr_keras.data.readers.nih import read_label_table
 from cxr_keras.errors import DataError
 

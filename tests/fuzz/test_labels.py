@@ -8,14 +8,8 @@ from helpers.label_names import meaning, misspelt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr_keras.data.labels import (
-    LABELS,
-    canonical_label,
-    decode,
-    encode,
-    encode_cells,
-    split_labels,
-)
+from cxr_keras.data.labels import LABELS, canonical_label, split_labels
+from cxr_keras.data.multi_hot import decode, encode, encode_cells
 
 label_sets = st.sets(st.sampled_from(LABELS))
 

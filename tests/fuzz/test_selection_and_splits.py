@@ -14,9 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxr_keras.data.dataset import Dataset
-from cxr_keras.data.labels import (
-    decode,
-)
+from cxr_keras.data.multi_hot import decode
 from cxr_keras.data.selection import choose_images
 from cxr_keras.data.splits import shared_patients, split_images
 from cxr_keras.errors import DataError

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cxr_keras.data.labels import NO_FINDING, decode, encode
+from cxr_keras.data.labels import NO_FINDING
+from cxr_keras.data.multi_hot import decode, encode
 from cxr_keras.data.options import PHANTOM_COUNT, PHANTOM_SEED
 from cxr_keras.data.phantom.anatomy import GRID, SIZE, Mask, patient_chest, render
 from cxr_keras.data.phantom.findings import SIGNS, add_findings

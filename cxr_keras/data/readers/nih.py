@@ -25,14 +25,8 @@ import pandas as pd
 
 from cxr_keras.data.dataset import AGE, FINDING_LABELS, GENDER, IMAGE, PATIENT, VIEW, Dataset
 from cxr_keras.data.images import SUFFIXES
-from cxr_keras.data.labels import (
-    FINDINGS,
-    NO_FINDING,
-    canonical_label,
-    decode,
-    encode,
-    split_labels,
-)
+from cxr_keras.data.labels import FINDINGS, NO_FINDING, canonical_label, split_labels
+from cxr_keras.data.multi_hot import decode, encode
 from cxr_keras.data.readers import csv_files
 from cxr_keras.data.readers.csv_files import read_csv, require
 from cxr_keras.data.readers.layout import ReadOptions

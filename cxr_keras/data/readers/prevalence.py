@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from cxr_keras.data.dataset import FINDING_LABELS
-from cxr_keras.data.labels import LABELS, NIH, LabelSet, encode_cells
+from cxr_keras.data.labels import LABELS, NIH, LabelSet
+from cxr_keras.data.multi_hot import encode_cells
 from cxr_keras.data.readers.csv_files import read_csv
 from cxr_keras.data.readers.harmonised import matching
 from cxr_keras.data.readers.nih import read_label_table
