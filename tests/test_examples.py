@@ -1,10 +1,12 @@
 """The examples in docstrings and in the README are run, as they stand."""
 
 import ast
+import os
 import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from helpers.places import ROOT
@@ -48,6 +50,7 @@ def desk(phantoms, tmp_path):
         for row, image in enumerate(drawn[:16])
     ]
     (clinic / "clinic.csv").write_text("\n".join(["image,patient,Edema,Mass", *rows]))
+    shutil.copytree(data, tmp_path / "films")
     shutil.copy(drawn[16], tmp_path / "image.png")
     shutil.copy(drawn[17], more)
     return tmp_path
@@ -87,6 +90,32 @@ def test_the_python_of_a_page_runs(page, desk, run):
         onnx_file.export(run.folder, desk / "network.onnx")
     for block in blocks:
         run_code(block, cwd=desk)
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_tutorial_run_as_they_stand(tmp_path):
+    """On fewer epochs and images, which nothing else depends on."""
+    page = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) >= 6
+    script = (
+        "\n".join(blocks).replace("--epochs 12", "--epochs 2").replace("--size 96", "--size 64")
+    )
+    run = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script.replace("cxr-keras", "python -m cxr_keras")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    first = tmp_path / "saved_models" / "first"
+    for name in ("model.keras", "card.md", "reliability.png"):
+        assert (first / name).is_file()
+    assert (tmp_path / "findings.csv").is_file()
+    assert (tmp_path / "films.pdf").is_file()
 
 
 def test_the_readme_has_an_example():

@@ -38,7 +38,8 @@ def test_help_imports_neither_keras_nor_torch(run_cli):
         "import sys; from cxr_keras.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "print(sorted({'numpy', 'keras', 'torch', 'pandas', 'matplotlib', 'sklearn'} & set(sys.modules)))"
+        "heavy = {'numpy', 'keras', 'torch', 'pandas', 'matplotlib', 'sklearn'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip().splitlines()[-1] == "[]"
