@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import IO
@@ -59,6 +60,8 @@ class _Child:
             finally:
                 watchdog.cancel()
         if not answer:
+            with suppress(subprocess.TimeoutExpired):  # one that has died is not asked again
+                process.wait(0.2)
             raise ImageError("its pixels cannot be decoded: the compressed image is damaged.")
         return np.asarray(np.load(BytesIO(answer), allow_pickle=False))
 

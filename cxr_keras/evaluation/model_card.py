@@ -32,7 +32,8 @@ INTENDED = (
     "nobody has tested it as one.",
 )
 LIMITS = (
-    "Intervals cover the drawing of patients, not of weights, and hold for patients like these.",
+    "Where there are intervals, they cover the drawing of patients, not of weights, and hold for "
+    "patients like these.",
     "Labels are those of the data set, with its errors; heat maps show what moved the network, not "
     "where a finding is.",
     "This card knows of no measurement on machines, hospitals or views other than the data's.",
@@ -118,7 +119,7 @@ def _data(card: Card, private: bool) -> list[str | Table]:
         phantoms,
         split,
         Table(["split", "images"], rows),
-        Table(["label", "share of the training images of which it is known"], rates),
+        Table(["label", "share that has it, of the training images of which it is known"], rates),
     ]
 
 
@@ -156,9 +157,11 @@ def _numbers(kept: Kept | None) -> list[str | Table]:
     if kept is None or kept.metrics.empty:
         return ["This file is on its own: its numbers stand in its run folder."]
     split = "test" if kept.split == TEST else "validation"
-    about = f"Of its {split} split, {len(kept.predictions):,} images, at the thresholds above. "
+    about = f"Of its {split} split, {len(kept.predictions):,} images, at the thresholds above."
+    measured = "auroc_low" in kept.metrics
     return [
-        about + "Intervals are 95%, by a bootstrap over patients.",
+        about,
+        "Intervals are 95%, by a bootstrap over patients." if measured else "",
         Table(
             ["label", "images with it", *(title for _, title in _MEASURES), "Brier", "ECE"],
             [_row(row) for row in _records(kept.metrics) if _is_measured(row["label"])],

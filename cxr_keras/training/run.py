@@ -228,12 +228,19 @@ def _train(
     )
     trained = time.time()
     part = trained_part(network, config, prepared, processes)
+    watch = None
     if log and processes.is_first:
         opener = partial(open_logs, log, folder, config.settings())
         count, names = len(prepared.split(TRAIN)), prepared.labels.names
         watch = Watch(opener, network, prepared.split(VAL), names, count)
         callbacks = [*callbacks, watch]
-    fit(part, config, recorder, callbacks, resume=resume, team=processes)
+    failed = True
+    try:
+        fit(part, config, recorder, callbacks, resume=resume, team=processes)
+        failed = False
+    finally:
+        if watch is not None:
+            watch.close(failed)
     seconds = time.time() - trained
     run = None
     if processes.is_first:

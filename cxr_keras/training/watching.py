@@ -34,8 +34,8 @@ class Log(Protocol):
     def picture(self, epoch: int, pixels: np.ndarray) -> None:
         """Write its picture: uint8 (h, w, 3)."""
 
-    def close(self) -> None:
-        """Nothing more comes."""
+    def close(self, failed: bool) -> None:
+        """Nothing more comes, because the training is done or has failed."""
 
 
 class CsvLog:
@@ -56,7 +56,7 @@ class CsvLog:
     def picture(self, epoch: int, pixels: np.ndarray) -> None:
         """A table holds none."""
 
-    def close(self) -> None:
+    def close(self, failed: bool) -> None:
         """Every epoch is written already."""
 
 
@@ -80,7 +80,7 @@ class TensorBoardLog:
         """See `Log`."""
         self._writer.add_image("heat maps", pixels, epoch, dataformats="HWC")
 
-    def close(self) -> None:
+    def close(self, failed: bool) -> None:
         """See `Log`."""
         self._writer.close()
 
@@ -104,9 +104,9 @@ class MlflowLog:
         """See `Log`."""
         self._mlflow.log_image(pixels, f"heat_maps/epoch_{epoch:03}.png")
 
-    def close(self) -> None:
+    def close(self, failed: bool) -> None:
         """See `Log`."""
-        self._mlflow.end_run()
+        self._mlflow.end_run("FAILED" if failed else "FINISHED")
 
 
 class Watch(keras.callbacks.Callback):
@@ -152,9 +152,11 @@ class Watch(keras.callbacks.Callback):
             if picture is not None:
                 log.picture(epoch + 1, picture)
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def close(self, failed: bool) -> None:
+        """Close the logs."""
         for log in self._logs:
-            log.close()
+            log.close(failed)
+        self._logs = []
 
     def _picture(self) -> np.ndarray | None:
         """The images side by side with their heat maps; None where there are none to show."""

@@ -174,7 +174,7 @@ def test_errors_are_sentences(api, images):
 
 def test_too_many_files_and_too_many_bytes_are_refused(api, images):
     many = [("x.png", b"x")] * 33
-    assert "32 files at most" in problem(api.post("/v1/predict", *many), 400)
+    assert "Maximum number of files is 32" in problem(api.post("/v1/predict", *many), 400)
     head = {"Content-Length": str(1 << 40), "Content-Type": "multipart/form-data; boundary=x"}
     assert "may have 128 MB" in problem(api.post("/v1/predict", headers=head, data=b""), 413)
     parts = iter([b"--x--"])  # of an unknown length

@@ -112,6 +112,19 @@ def test_ctrl_c_answers_what_was_accepted_and_ends_within_two_seconds(server, fi
     assert took < 2 + 3  # what a busy machine may add
 
 
+def test_ctrl_c_during_a_slow_heat_map_is_an_answer_and_an_orderly_end(server, films):
+    process, client, said = server
+    path = "/v1/heatmap?label=Mass&method=occlusion"
+    with ThreadPoolExecutor(3) as clients:
+        maps = [clients.submit(client.post, path, films[n], field="file") for n in range(3)]
+        wait_for(lambda: "images_in_work 3.0" in client.get("/metrics").text)
+        process.send_signal(signal.SIGINT)
+        codes = [one.result().status_code for one in maps]
+    assert process.wait(20) == 0
+    assert set(codes) <= {200, 204, 503}
+    assert "terminate" not in "".join(said)
+
+
 def test_a_token_from_the_environment(run):
     process, client, said = start_server(run.folder, CXR_KERAS_TOKEN="abcdefghijklmnop")
     try:

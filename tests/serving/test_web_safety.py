@@ -5,7 +5,7 @@ import time
 
 import pytest
 from helpers.processes import cxr
-from helpers.web import serving
+from helpers.web import serving, wait_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -146,6 +146,34 @@ def test_a_sender_that_stops_is_given_up(api, image, monkeypatch):
         begun = time.monotonic()
         assert b"408 Request Timeout" in line.recv(65536)
         assert time.monotonic() - begun < 8
+
+
+def test_a_length_that_is_not_the_whole_is_refused(api):
+    """Transfer-Encoding beside Content-Length would let any number of bytes in."""
+    head = (
+        f"POST /v1/image HTTP/1.1\r\nHost: 127.0.0.1:{api.port}\r\nContent-Length: 10\r\n"
+        "Transfer-Encoding: chunked\r\nContent-Type: multipart/form-data; boundary=b\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", api.port), timeout=10) as line:
+        line.sendall(head.encode() + b"5\r\n--b\r\n\r\n")
+        answer = line.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 4")
+    assert b"connection: close" in answer.lower()
+
+
+def test_a_broken_origin_is_refused_as_any_other(api):
+    answer = api.get("/v1/model", headers={"Origin": "http://["})
+    assert answer.status_code == 403
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_connections_on_which_no_request_comes_are_closed(served, monkeypatch):
+    monkeypatch.setattr("cxr_keras.serving.web.server.REQUEST_WITHIN", 0.2)
+    with serving(Application(served, hosts=["127.0.0.1"])) as client:
+        silent = [socket.create_connection(("127.0.0.1", client.port)) for _ in range(300)]
+        wait_for(lambda: client.get("/healthz").status_code == 200)
+        for line in silent:
+            line.close()
 
 
 def test_there_is_room_for_so_many_images_and_bytes(api, image, monkeypatch):

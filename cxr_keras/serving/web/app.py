@@ -13,10 +13,11 @@ from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from cxr_keras import __version__
 from cxr_keras.data.content import Content, ImageFile
-from cxr_keras.data.images import read_radiograph, read_whole
+from cxr_keras.data.images import image_size, read_radiograph, read_whole
 from cxr_keras.errors import CxrError, ImageError
 from cxr_keras.inference.dicom_answers import RESEARCH
 from cxr_keras.inference.files import Prediction
@@ -41,6 +42,7 @@ _TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+_UNREAD = (408, 411, 413, 415, 503)  # answers before the request was read: no more of it is
 Result = TypeVar("Result")
 RunName = Annotated[str | None, Query(alias="run", description="its name; the first by default")]
 Method = Annotated[str, Query(description=f"of the heat map: {', '.join(METHODS)}")]
@@ -72,7 +74,9 @@ class Application:
         self._runs = {one.name: one for one in served}
         self._truth, self._log, self._arrivals = truth, ErrorLog(), Arrivals()
         self.batcher = Batcher(lambda size: self._counts.batch(size))
-        self._readers = ThreadPoolExecutor(usable_cores(), thread_name_prefix="reader")
+        # what clients send is decoded apart, so that it does not hold up what is at hand
+        self._decoders = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decoder")
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="reader")
         pages = _pages()
         api = self._api()
         for path, (content, kind) in pages.items():
@@ -93,9 +97,11 @@ class Application:
             docs_url=None,  # both fetch scripts from other hosts
             redoc_url=None,
             lifespan=self._lifespan,
+            redirect_slashes=False,
             responses={"4XX": problem, "503": problem},
         )
-        for kind in (Problem, CxrError, RequestValidationError, HTTPException, Exception):
+        kinds = (Problem, CxrError, RequestValidationError, HTTPException, ClientDisconnect)
+        for kind in (*kinds, Exception):
             api.add_exception_handler(kind, self._refused)
         get, post = api.get, api.post
         form = schema.form_of
@@ -139,7 +145,8 @@ class Application:
     async def _lifespan(self, api: FastAPI) -> AsyncIterator[None]:
         yield
         self.batcher.end(0)
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._readers, self._decoders):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     async def health(self) -> dict[str, str]:
         """The server answers."""
@@ -151,7 +158,7 @@ class Application:
 
     async def model(self) -> JSONResponse:
         """The networks: labels, thresholds, limits, what they were trained on, their numbers."""
-        runs = [await self._read(one.about) for one in self._runs.values()]
+        runs = [one.about for one in self._runs.values()]
         return JSONResponse(
             {
                 "version": __version__,
@@ -174,7 +181,7 @@ class Application:
 
     async def _result(self, served: Served, file: Content) -> dict[str, Any]:
         try:
-            image = await self._read(read_radiograph, file, served.card.framing)
+            image = await self._decoded(read_radiograph, file, served.card.framing)
         except ImageError as error:
             self._counts.image(served.name, "unreadable")
             reason = str(error).removeprefix(f"{file.name}: ")
@@ -201,7 +208,7 @@ class Application:
         served.index_of(label)
         with self._arrivals.room(request):
             file = (await self._arrivals.files(request, "file", most=1))[0]
-            return await self._heat(served, file, label, method)
+            return await self._heat(request, served, file, label, method)
 
     async def results(self, run: RunName = None) -> JSONResponse:
         """Probabilities, truth, and the tables of `evaluate`, all of the split in one answer."""
@@ -223,14 +230,14 @@ class Application:
             return await self._shown(file)
 
     async def split_heatmap(
-        self, row: Row, label: str, run: RunName = None, method: Method = GRAD_CAM
+        self, request: Request, row: Row, label: str, run: RunName = None, method: Method = GRAD_CAM
     ) -> Response:
         """A grey PNG to be stretched over the whole image, white where the map is highest."""
         served = self._served(run)
         served.check_method(method)
         served.index_of(label)
         _, file = await self._read(served.split_image, row)
-        return await self._heat(served, file, label, method)
+        return await self._heat(request, served, file, label, method)
 
     async def split_boxes(self, row: Row, run: RunName = None) -> JSONResponse:
         """The boxes that its data set has of the image."""
@@ -240,13 +247,22 @@ class Application:
         return JSONResponse({"boxes": served.known.boxes_of(name)})
 
     async def _shown(self, file: ImageFile) -> Response:
-        grey = await self._read(read_whole, file, LONGEST_SIDE)
-        return Response(await self._read(as_png, grey), media_type="image/png")
+        grey = await self._decoded(read_whole, file, LONGEST_SIDE)
+        return Response(await self._decoded(as_png, grey), media_type="image/png")
 
-    async def _heat(self, served: Served, file: ImageFile, label: str, method: str) -> Response:
+    async def _heat(
+        self, request: Request, served: Served, file: ImageFile, label: str, method: str
+    ) -> Response:
         with self.batcher.room(1):
-            work = self.batcher.call(lambda: served.heat_map(file, label, method))
-            heat = await asyncio.wrap_future(work)
+            image = await self._decoded(read_radiograph, file, served.card.framing)
+            size = await self._decoded(image_size, file)
+            work = self.batcher.call(lambda: served.heat_map(image.pixels, size, label, method))
+            waiting = asyncio.wrap_future(work)
+            while not (await asyncio.wait([waiting], timeout=0.5))[0]:
+                if await request.is_disconnected():  # nobody waits for it any more
+                    waiting.cancel()
+                    raise Problem(408, "The sender has left.")
+            heat = waiting.result()
             if heat is None:
                 return Response(status_code=204)
             return Response(await self._read(as_png, heat), media_type="image/png")
@@ -259,6 +275,11 @@ class Application:
                 404, f"There is no run {name[:80]!r}. There are: {', '.join(self._runs)}."
             )
         return self._runs[name]
+
+    async def _decoded(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Decode or encode an image."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._decoders, function, *arguments)
 
     async def _read(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Do what is slow and needs no network, beside other requests."""
@@ -277,10 +298,13 @@ class Application:
             error = Problem(error.status_code, said, dict(error.headers or {}))
         elif isinstance(error, CxrError):
             error = Problem(422, str(error))
+        elif isinstance(error, ClientDisconnect):
+            error = Problem(408, "The sender has left.")
         elif not isinstance(error, Problem):
             self._log.unexpected(request.url.path, error)
             error = Problem(500, "This is an error of the server; its log says which kind.")
-        return Response(error.body, error.status, error.headers, MEDIA_TYPE)
+        unread = {"Connection": "close"} if error.status in _UNREAD else {}
+        return Response(error.body, error.status, error.headers | unread, MEDIA_TYPE)
 
 
 def _pages() -> dict[str, tuple[bytes, str]]:

@@ -6,15 +6,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cxr_keras.data.images import Radiograph
 from cxr_keras.inference.files import Prediction, Predictor
-from cxr_keras.serving.web.problems import Problem, busy
+from cxr_keras.serving.web.problems import busy
 
 MOST_IMAGES = 128  # that are read, wait or are predicted at a time
 BATCH = 16  # images in a forward pass: larger ones are little faster and answer later
@@ -45,7 +45,8 @@ class Batcher:
     def __init__(self, batch_done: Callable[[int], None] = lambda size: None):
         self._waiting: deque[_Task] = deque()
         self._changed = threading.Condition()
-        self._taken = 0
+        self._running: list[_Task] = []
+        self._taken, self._worked = 0, False
         self._ends_at: float | None = None
         self._batch_done = batch_done
         self._thread = threading.Thread(target=self._run, daemon=True, name="networks")
@@ -88,6 +89,22 @@ class Batcher:
         with self._changed:
             self._ends_at = self._ends_at or time.monotonic() + seconds
             self._changed.notify_all()
+        late = threading.Timer(seconds, self._give_up)
+        late.daemon = True
+        late.start()
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the end; whether it has come."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _give_up(self) -> None:
+        """Tell all that waits or is under way that there is no time for it."""
+        with self._changed:
+            for task in (*self._waiting, *self._running):
+                _fail(task, busy("The server ended before this was answered."))
+            self._waiting.clear()
+            self._changed.notify_all()
 
     def _put(self, task: _Task) -> Future[Any]:
         with self._changed:
@@ -99,7 +116,9 @@ class Batcher:
 
     def _run(self) -> None:
         while (tasks := self._next()) is not None:
-            self._do([task for task in tasks if task.answer.set_running_or_notify_cancel()])
+            self._running = [one for one in tasks if one.answer.set_running_or_notify_cancel()]
+            self._do(self._running)
+            self._running = []
 
     def _next(self) -> list[_Task] | None:
         """What is done next; None at the end."""
@@ -116,19 +135,22 @@ class Batcher:
             return None
 
     def _is_open(self) -> bool:
-        """Whether there is or may come something to do; what came too late is told so."""
+        """Whether there is or may come something to do."""
         if self._ends_at is None:
             return True
         late = time.monotonic() >= self._ends_at
-        while late and self._waiting:
-            task = self._waiting.popleft()
-            task.answer.set_exception(busy("The server ended before this was answered."))
-        return bool(self._waiting) or (not late and self._taken > 0)
+        return not late and bool(self._waiting or self._taken > 0)
 
     def _take(self) -> list[_Task]:
-        """One other work, or all images of one network that fit into a batch."""
-        first = self._waiting.popleft()
-        if first.work is not None:
+        """One other work, or all images of one network that fit into a batch.
+
+        After other work, which may take long, images come first.
+        """
+        images = (task for task in self._waiting if task.work is None)
+        first = (next(images, None) if self._worked else None) or self._waiting[0]
+        self._waiting.remove(first)
+        self._worked = first.work is not None
+        if self._worked:
             return [first]
         same = [task for task in self._waiting if task.predictor is first.predictor][: BATCH - 1]
         for task in same:
@@ -140,17 +162,26 @@ class Batcher:
             return
         try:
             if tasks[0].work is not None:
-                tasks[0].answer.set_result(tasks[0].work())
+                _answer(tasks[0], tasks[0].work())
                 return
             assert tasks[0].predictor is not None
             images = [(_UNNAMED, task.image) for task in tasks if task.image is not None]
             rows = tasks[0].predictor.rows(images)
             for task, row in zip(tasks, rows, strict=True):
-                task.answer.set_result(row)
+                _answer(task, row)
             self._batch_done(len(tasks))
-        except Problem as problem:
-            tasks[0].answer.set_exception(problem)
         except Exception as error:  # one batch fails; the thread goes on with the next
             for task in tasks:
-                if not task.answer.done():
-                    task.answer.set_exception(error)
+                _fail(task, error)
+
+
+def _answer(task: _Task, result: Any) -> None:
+    """Answer a task, unless it was given up."""
+    with suppress(InvalidStateError):
+        task.answer.set_result(result)
+
+
+def _fail(task: _Task, error: Exception) -> None:
+    """Tell a task why it has no answer, unless it has one or was cancelled."""
+    with suppress(InvalidStateError):
+        task.answer.set_exception(error)

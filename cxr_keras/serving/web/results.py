@@ -33,7 +33,7 @@ def observed(kept: Kept) -> dict[str, list[dict[str, Any]]]:
     found = {}
     for label in labels_of(table):
         truth = table[TRUTH + label].to_numpy("float64")
-        places = np.minimum(table[PROBABILITY + label] * BINS, BINS - 1).astype(int)
+        places = np.minimum(table[PROBABILITY + label].fillna(-1) * BINS, BINS - 1).astype(int)
         bins = []
         for place in range(BINS):
             inside = ((places == place) & ~np.isnan(truth)).to_numpy()
@@ -62,6 +62,7 @@ def to_json(kept: Kept, card: Card) -> dict[str, Any]:
     labels = [label for label in card.labels if PROBABILITY + label in table]
     names = {"patient": PATIENT, "age": AGE, "sex": GENDER, "view": VIEW}
     about = {name: _column(table[one]) for name, one in names.items() if one in table}
+    about.setdefault("patient", [""] * len(table))  # other tools' tables may name none
     groups = groups_of(table)
     return {
         "split": kept.split,

@@ -101,7 +101,7 @@ class Safety:
                 "starts, or start it with --allow-host NAME.",
             )
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and origin.lower().partition("://")[2] != host.lower():
             raise Problem(403, "Pages of other sites may not use this server.")
         if headers.get("sec-fetch-site") == "cross-site" and scope["path"].startswith(API):
             raise Problem(403, "Pages of other sites may not use this server.")

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from cxr_keras.data.content import ImageFile
-from cxr_keras.data.images import image_size, read_radiograph
 from cxr_keras.errors import CxrError
 from cxr_keras.evaluation.kept import Kept
 from cxr_keras.inference.files import Prediction
@@ -50,6 +49,7 @@ class Served:
         self._explainers: dict[str, Any] = {}
         self._lock = threading.Lock()
 
+    @cached_property
     def about(self) -> dict[str, Any]:
         """What /v1/model says of it."""
         card, results = self.card, self.results
@@ -71,12 +71,8 @@ class Served:
             "split": card.measured_split,
             "results": results is not None,
             "metrics": [] if results is None else records_of(results.metrics),
-            "observed": None if results is None else self._observed,
+            "observed": None if results is None else observed(results),
         }
-
-    @cached_property
-    def _observed(self) -> dict[str, list[dict[str, Any]]]:
-        return {} if self.results is None else observed(self.results)
 
     def row(self, name: str, found: Prediction, truth: dict[str, Any] | None) -> dict[str, Any]:
         """A prediction as the API answers it."""
@@ -111,21 +107,22 @@ class Served:
         if self.opened.is_onnx:
             raise Problem(409, "An ONNX file gives probabilities alone; serve the .keras file.")
 
-    def heat_map(self, image: ImageFile, label: str, method: str) -> np.ndarray | None:
+    def heat_map(
+        self, pixels: np.ndarray, size: tuple[int, int], label: str, method: str
+    ) -> np.ndarray | None:
         """The map of an image, see `over_whole_image`; on the thread that may use networks.
+
+        Args:
+            pixels: of the image, as the network takes them.
+            size: width and height of the whole image.
+            label: what the map is of.
+            method: of the map.
 
         Returns:
             None where nothing in the layer speaks for the label.
-
-        Raises:
-            ImageError: the image cannot be read.
         """
-        place = self.index_of(label)
-        pixels = read_radiograph(image, self.card.framing).pixels
-        heat = self._explainer(method)(pixels, [place])[0]
-        if not heat.any():
-            return None
-        return over_whole_image(heat, self.card.framing, *image_size(image))
+        heat = self._explainer(method)(pixels, [self.index_of(label)])[0]
+        return over_whole_image(heat, self.card.framing, *size) if heat.any() else None
 
     def _explainer(self, method: str) -> Any:
         from cxr_keras.inference.heat_maps import heat_maps
@@ -182,6 +179,7 @@ def open_runs(runs: Iterable[Path], precision: Precision) -> list[Served]:
         if name in served:
             raise CxrError(f"Two runs are called {name!r}; rename the folder of one of them.")
         served[name] = Served(name, opened)
+        _ = served[name].about  # made once
     return list(served.values())
 
 

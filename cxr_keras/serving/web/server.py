@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
+import os
 import socket
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cxr_keras.errors import CxrError
 from cxr_keras.inference.options import FULL, Precision
@@ -29,6 +31,7 @@ _LOCAL = ("127.0.0.1", "localhost", "::1")
 _ANY = ("0.0.0.0", "::", "")  # of all networks: no name by which one calls a server
 _LAST = 1.5  # seconds after Ctrl-C in which what was accepted is answered
 _CONNECTIONS = 256
+REQUEST_WITHIN = 10.0  # seconds in which the first request of a connection has begun
 
 
 def serve(
@@ -62,7 +65,7 @@ def serve(
 
     from cxr_keras.serving.web.app import Application
     from cxr_keras.serving.web.known import KnownImages
-    from cxr_keras.serving.web.safety import is_loopback
+    from cxr_keras.serving.web.safety import is_loopback, name_of
     from cxr_keras.serving.web.served import open_runs
 
     if not is_loopback(host) and not token:
@@ -78,9 +81,9 @@ def serve(
             "print(secrets.token_urlsafe())'"
         )
     listening = bound(host, port)
-    served = open_runs(runs, precision)
     known = None if truth is None else KnownImages((Path(truth),))
-    hosts = {*_LOCAL, *allow_hosts, *([] if host in _ANY else [host])}
+    served = open_runs(runs, precision)
+    hosts = {*_LOCAL, *map(name_of, allow_hosts), *([] if host in _ANY else [host])}
     application = Application(served, hosts=hosts, token=token, truth=known)
     for one in served:
         one.opened.say_limits()
@@ -100,15 +103,31 @@ def serve(
     with suppress(KeyboardInterrupt):  # which uvicorn raises again once it has ended
         _server(config_of(application), application.batcher).run(sockets=[listening])
     notice("Ended.")
+    if not application.batcher.join(0.5):
+        sys.stderr.flush()
+        os._exit(0)  # a network still computes what nobody waits for; torch would abort
 
 
 def config_of(application: Application) -> uvicorn.Config:
     """How uvicorn runs an application."""
     import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Protocol(H11Protocol):
+        """Closes a connection on which no request comes."""
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self.loop.call_later(REQUEST_WITHIN, self._close_unused)
+
+        def _close_unused(self) -> None:
+            request: Any = self.cycle
+            if request is None and not self.transport.is_closing():
+                self.transport.close()
 
     return uvicorn.Config(
         application.asgi,
-        http="h11",
+        http=Protocol,
         ws="none",
         log_level="critical",  # a traceback could say what a client sent; see `log`
         access_log=False,

@@ -35,14 +35,18 @@ class Arrivals:
 
     @contextmanager
     def room(self, request: Request) -> Iterator[None]:
-        """Take room for a request's body while the body of this runs.
+        """Keep account of a request's body while the body of this runs.
 
         Raises:
-            Problem: its length is not said, too much, or there is no room.
+            Problem: its length is not said, or too much.
         """
         said = request.headers.get("content-length", "")
-        if not (said.isascii() and said.isdigit()):
-            raise Problem(411, "Say the length of the request in its header Content-Length.")
+        if not (said.isascii() and said.isdigit()) or "transfer-encoding" in request.headers:
+            raise Problem(
+                411,
+                "Say the length of the request in its header Content-Length, without "
+                "Transfer-Encoding.",
+            )
         length = int(said)
         if length > MOST_BYTES:
             raise Problem(
@@ -50,13 +54,11 @@ class Arrivals:
                 f"A request may have {MOST_BYTES // MB} MB. Received: {length / MB:,.0f} MB. Send "
                 "fewer files at a time.",
             )
-        if self._bytes + length > MOST_BYTES_AT_ONCE:
-            raise busy("Too many bytes are arriving; try again in a second.")
-        self._bytes += length
+        request.state.arrived = 0
         try:
             yield
         finally:
-            self._bytes -= length
+            self._bytes -= request.state.arrived
 
     async def files(self, request: Request, field: str, most: int = MOST_FILES) -> list[Content]:
         """The files of a form's field, whole; call it within `room`.
@@ -73,7 +75,7 @@ class Arrivals:
             )
         parser = _InMemory(
             request.headers,
-            _in_time(request),  # type: ignore[arg-type]
+            self._parts(request),  # type: ignore[arg-type]
             max_files=most,
             max_fields=0,
         )
@@ -81,9 +83,7 @@ class Arrivals:
             form = await parser.parse()
         except (MultiPartException, HTTPException, UnicodeError, ValueError) as error:
             words = getattr(error, "message", None) or getattr(error, "detail", None) or str(error)
-            raise Problem(
-                400, f"The form cannot be read ({words}) A request has {most} files at most."
-            ) from error
+            raise Problem(400, f"The form cannot be read: {words}") from error
         try:
             found = [file for file in form.getlist(field) if isinstance(file, UploadFile)]
             others = [name for name in form if name != field]
@@ -94,24 +94,27 @@ class Arrivals:
         finally:
             await form.close()
 
+    async def _parts(self, request: Request) -> AsyncIterator[bytes]:
+        """The body, part by part, of a sender that goes on sending, while there is room for it."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LONGEST
+        parts = request.stream().__aiter__()
+        while True:
+            try:
+                async with asyncio.timeout_at(min(loop.time() + PATIENCE, end)):
+                    part = await anext(parts)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise Problem(408, "The request did not arrive in time.") from None
+            if self._bytes + len(part) > MOST_BYTES_AT_ONCE:
+                raise busy("Too many bytes are arriving; try again in a second.")
+            request.state.arrived += len(part)
+            self._bytes += len(part)
+            yield part
+
 
 def _name_of(file: UploadFile) -> str:
     """What a sender calls its file: to be said again, and never to be opened."""
     name = (file.filename or "image").replace("\\", "/").rsplit("/", 1)[-1][-_LONGEST_NAME:]
     return "".join(letter if letter.isprintable() else "?" for letter in name) or "image"
-
-
-async def _in_time(request: Request) -> AsyncIterator[bytes]:
-    """The body, part by part, of a sender that goes on sending."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + LONGEST
-    parts = request.stream().__aiter__()
-    while True:
-        try:
-            async with asyncio.timeout_at(min(loop.time() + PATIENCE, end)):
-                part = await anext(parts)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            raise Problem(408, "The request did not arrive in time.") from None
-        yield part

@@ -38,7 +38,7 @@ function track(probability, threshold, bin) {
 const breakable = (name) => name.split("_").flatMap((part, i) => (i ? ["_", el("wbr"), part] : [part]));
 
 /** The list of bars; `setChosen(label)` marks the finding whose map is shown. */
-export function bars(run, probabilities, onchoose) {
+export function bars(run, { probabilities, findings }, onchoose) {
   const note = el("p", { class: "bar-note quiet" });
   const buttons = new Map();
   let chosen = null;
@@ -49,7 +49,8 @@ export function bars(run, probabilities, onchoose) {
     const probability = probabilities[label];
     const threshold = run.thresholds[run.labels.indexOf(label)];
     const bin = observedBin(run, label, probability);
-    const above = probability >= threshold;
+    // the server decides, before it rounds probabilities
+    const above = findings ? findings.includes(label) : probability >= threshold;
     buttons.set(label, el("button", {
       type: "button", class: above ? "bar above" : "bar", "data-label": label, "aria-pressed": "false",
       title: `${label}: probability ${decimals(probability)}, threshold ${decimals(threshold)}.`

@@ -72,7 +72,7 @@ export class Panel {
       this.fail(result.error);
       return;
     }
-    this.bars = bars(this.run, result.probabilities, this.onchoose);
+    this.bars = bars(this.run, result, this.onchoose);
     this.words.replaceChildren(...[
       familiarityWords(result),
       ...result.warnings.map((warning) => el("p", { class: "warning" }, `Warning: ${warning}`)),
