@@ -30,8 +30,8 @@ def commands() -> str:
     """Every command and its `--help`."""
     parts = ["# Commands, as `--help` says them", HEAD]
     group = command_line
-    context = click.Context(group, info_name="cxr-keras", max_content_width=WIDTH)
-    context.terminal_width = WIDTH
+    settings = group.context_settings | {"terminal_width": WIDTH, "max_content_width": WIDTH}
+    context = click.Context(group, info_name="cxr-keras", **settings)
     parts.append(f"```text\n{group.get_help(context)}\n```")
     for name in sorted(group.commands):
         inner = click.Context(group.commands[name], info_name=name, parent=context)

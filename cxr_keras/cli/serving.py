@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cxr_keras.cli.options import FOLDER, device_option, precision_option
+from cxr_keras.cli.options import FOLDER, Command, device_option, precision_option
 from cxr_keras.cli.results import RUN
 from cxr_keras.serving.options import HOST, PORT, TITLE, TOKEN_VARIABLE, WEB_PORT
+
+
+def _port_option(default: int) -> Callable[[Command], Command]:
+    """On which port a server listens."""
+    return click.option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=default,
+        show_default=True,
+        help="Port to listen on; 0 takes a free one.",
+    )
 
 
 @click.command()
 @click.argument("run", type=RUN)
 @click.option("--out", type=FOLDER, required=True, help="Folder of queue, reports and outbox.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=PORT,
-    show_default=True,
-    help="Port to listen on; 0 takes a free one.",
-)
+@_port_option(PORT)
 @click.option(
     "--host",
     default=HOST,
@@ -68,13 +74,7 @@ def listen(
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=RUN)
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=WEB_PORT,
-    show_default=True,
-    help="Port to listen on; 0 takes a free one.",
-)
+@_port_option(WEB_PORT)
 @click.option(
     "--host",
     default=HOST,

@@ -21,7 +21,8 @@ COMMANDS = sorted(main.commands)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_that_ends_in_an_example_and_is_in_the_docs(name):
     command = main.commands[name]
-    text = command.get_help(click.Context(command, info_name=f"cxr-keras {name}"))
+    context = click.Context(command, info_name=f"cxr-keras {name}", **main.context_settings)
+    text = command.get_help(context)
     usage, _, rest = text.partition("Example")
     assert len(usage.strip().splitlines()) > 2
     assert f"cxr-keras {name}" in rest

@@ -27,8 +27,16 @@ def served(run):
     return open_runs([run.folder], "float32")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def api(served):
+    """A server of the test's own: refusals are counted."""
+    with serving(Application(served, hosts=["127.0.0.1", "localhost"])) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def attacked(served):
+    """The one server that many hostile requests reach."""
     with serving(Application(served, hosts=["127.0.0.1", "localhost"])) as client:
         yield client
 
@@ -102,7 +110,7 @@ def test_no_path_of_a_client_is_opened(api, run):
 
 @settings(max_examples=60)
 @given(data=st.data())
-def test_hostile_forms_are_refused_or_answered_and_the_server_goes_on(api, data):
+def test_hostile_forms_are_refused_or_answered_and_the_server_goes_on(attacked, data):
     head = b'Content-Disposition: form-data; name="files"; filename="f.png"'
     part = b"--b\r\n" + head + b"\r\n\r\nx\r\n--b--\r\n"
     body = bytearray(part)
@@ -118,20 +126,20 @@ def test_hostile_forms_are_refused_or_answered_and_the_server_goes_on(api, data)
         "multipart/form-data; x=\xff",
     ]
     kind = data.draw(st.sampled_from(kinds)).encode("latin-1")
-    answer = api.post("/v1/predict", headers={"Content-Type": kind}, data=bytes(body or b"-"))
+    answer = attacked.post("/v1/predict", headers={"Content-Type": kind}, data=bytes(body or b"-"))
     assert answer.status_code in (200, 400, 415, 422), answer.text
-    assert api.get("/healthz").status_code == 200
+    assert attacked.get("/healthz").status_code == 200
 
 
 @settings(max_examples=60)
 @given(raw=st.binary(max_size=200))
-def test_hostile_bytes_on_the_line_leave_the_server_well(api, raw):
-    with socket.create_connection(("127.0.0.1", api.port), timeout=10) as line:
+def test_hostile_bytes_on_the_line_leave_the_server_well(attacked, raw):
+    with socket.create_connection(("127.0.0.1", attacked.port), timeout=10) as line:
         line.sendall(raw + b"\r\n\r\n")
         line.shutdown(socket.SHUT_WR)
         answer = line.recv(65536)
     assert not answer.startswith(b"HTTP/1.1 5")
-    assert api.get("/healthz").status_code == 200
+    assert attacked.get("/healthz").status_code == 200
 
 
 def test_a_sender_that_stops_is_given_up(api, image, monkeypatch):
