@@ -152,6 +152,8 @@ def test_a_training_goes_on_while_the_cache_is_cleared(filled):
 @pytest.mark.parametrize("name", sorted(main.commands["cache"].commands))
 def test_each_has_help_and_stands_in_the_docs(name):
     command = main.commands["cache"].commands[name]
-    text = command.get_help(click.Context(command, info_name=f"cxr-keras cache {name}"))
+    text = command.get_help(
+        click.Context(command, info_name=f"cxr-keras cache {name}", **main.context_settings)
+    )
     assert f"cxr-keras cache {name}" in text.partition("Example")[2]
     assert f"cxr-keras cache {name}" in (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
