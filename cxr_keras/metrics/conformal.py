@@ -41,9 +41,10 @@ def guaranteed_threshold(
     found, missed = found[order], np.cumsum(shares[order])
     # above each probability all findings up to it, its equals too, are missed
     last = np.append(found[1:] > found[:-1], True) if count else np.zeros(0, bool)
-    safe = (missed + 1) / (count + 1) <= 1 - level
+    bound = 1 - level + 1e-12  # sums of shares such as 1/3 are rounded
+    safe = (missed + 1) / (count + 1) <= bound
     threshold = 0.0
-    if 1 / (count + 1) <= 1 - level:
+    if 1 / (count + 1) <= bound:
         threshold = float(found[0])
         for place in np.flatnonzero(last):
             if not safe[place] or place + 1 == len(found):

@@ -33,6 +33,14 @@ def cases(draw):
     return truth, probability, rng.integers(0, 8, images), draw(st.floats(0.05, 0.95))
 
 
+def test_a_bound_that_is_met_exactly_is_met_in_spite_of_rounding():
+    """14 of 15 findings, a fifth of a patient each, are missed: (2.8 + 1) / (3 + 1) is 0.95."""
+    probability = np.arange(1, 16)[:, None] / 100
+    patients = np.repeat([0, 1, 2], 5)
+    threshold, _ = guaranteed_threshold(np.ones((15, 1)), probability, patients, level=0.05)
+    assert threshold == 0.15
+
+
 @given(cases())
 def test_the_threshold_is_the_highest_that_the_theorem_allows(case):
     truth, probability, patients, level = case
