@@ -57,4 +57,4 @@ def card(run: Path, out: Path | None, private: bool) -> None:
     """
     from cxr_keras.evaluation.model_card import write_card
 
-    click.echo(f"{write_card(run, out, private=private)}", err=True)
+    click.echo(write_card(run, out, private=private), err=True)

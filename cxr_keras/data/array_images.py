@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from cxr_keras.data.content import Content
 from cxr_keras.errors import CxrError, DataError, ImageError
 from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.console import progress_bar
@@ -56,8 +57,10 @@ def row_path(archive: PathLike, array: str, row: int) -> str:
     return f"{os.fspath(archive)}{ROW_OF}{array}/{row}"
 
 
-def row_of(path: PathLike) -> Row | None:
-    """What a path says of a row of an array; None for the path of an ordinary file."""
+def row_of(path: PathLike | Content) -> Row | None:
+    """What a path says of a row of an array; None for an ordinary file and for one in memory."""
+    if isinstance(path, Content):
+        return None
     found = _ROW.fullmatch(os.fspath(path))
     return Row(found["archive"], found["array"], int(found["row"])) if found else None
 

@@ -59,9 +59,10 @@ class _Child:
                 raise
             finally:
                 watchdog.cancel()
+            if not answer:
+                with suppress(subprocess.TimeoutExpired):  # one that has died is not asked again
+                    process.wait(0.2)
         if not answer:
-            with suppress(subprocess.TimeoutExpired):  # one that has died is not asked again
-                process.wait(0.2)
             raise ImageError("its pixels cannot be decoded: the compressed image is damaged.")
         return np.asarray(np.load(BytesIO(answer), allow_pickle=False))
 

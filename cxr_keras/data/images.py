@@ -73,7 +73,7 @@ def read_radiograph(
             more than 80 megapixels, or DICOM that is no radiograph. The message names the file.
         DataError: it is a row of an archive that cannot be read or unpacked.
     """
-    row = None if isinstance(path, Content) else row_of(path)
+    row = row_of(path)
     if row is not None:
         return Radiograph(_framed(read_row(row), path, framing))
     if dicom.is_dicom(path):
@@ -104,7 +104,7 @@ def read_whole(path: ImageFile, longest: int) -> np.ndarray:
         ImageError: see `read_radiograph`.
         DataError: see `read_radiograph`.
     """
-    row = None if isinstance(path, Content) else row_of(path)
+    row = row_of(path)
     if row is not None:
         return np.asarray(_shrunk(_to_grey(read_row(row)), longest))
     if dicom.is_dicom(path):

@@ -6,7 +6,7 @@ Nothing is invented: what the file does not know, the page says it does not know
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from cxr_keras.data.splits import TEST
 from cxr_keras.errors import CxrError
 from cxr_keras.evaluation.document import Document, Table
 from cxr_keras.evaluation.kept import Kept
+from cxr_keras.evaluation.predictions import labels_of
+from cxr_keras.inference.dicom_answers import Algorithm
 from cxr_keras.metrics import per_label
-from cxr_keras.metrics.subgroups import overview
+from cxr_keras.metrics.subgroups import MIN_PATIENTS, overview
 from cxr_keras.models.registry import find_spec
 from cxr_keras.runs import model_file, run_folder
 from cxr_keras.runs.card import Card
@@ -82,7 +84,7 @@ def model_card(file: Path, *, private: bool = False) -> Document:
     made.add("Labels and thresholds", _thresholds(card))
     made.add("Calibration", *_calibration(card))
     made.add("What it comes to", *_numbers(kept))
-    made.add("Subgroups", *_subgroups(kept))
+    made.add("Subgroups", *_subgroups(card, kept))
     made.add("Limits", *LIMITS)
     made.add("Licences", *_licences(card, network))
     made.add("Provenance", _provenance(file, card, private))
@@ -164,41 +166,35 @@ def _numbers(kept: Kept | None) -> list[str | Table]:
         "Intervals are 95%, by a bootstrap over patients." if measured else "",
         Table(
             ["label", "images with it", *(title for _, title in _MEASURES), "Brier", "ECE"],
-            [_row(row) for row in _records(kept.metrics) if _is_measured(row["label"])],
+            [_row(row) for row in kept.metrics.to_dict("records") if _is_measured(row["label"])],
         ),
     ]
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
-
-
 def _is_measured(label: str) -> bool:
-    return not label.endswith(per_label.DEFINED_SUFFIX) and not label.startswith("baseline")
+    baselines = (per_label.BASELINE_NO, per_label.BASELINE_RATES)
+    return not label.endswith(per_label.DEFINED_SUFFIX) and label not in baselines
 
 
-def _row(row: dict[str, Any]) -> list[str]:
+def _row(row: Mapping[Any, Any]) -> list[str]:
     cells = [str(row["label"]), _count(row.get("support"))]
     cells += [_with_interval(row, name) for name, _ in _MEASURES]
     return [*cells, _number(row.get("brier")), _number(row.get("ece"))]
 
 
-def _subgroups(kept: Kept | None) -> list[str | Table]:
+def _subgroups(card: Card, kept: Kept | None) -> list[str | Table]:
     if kept is None or kept.subgroups.empty:
         return []
-    averages = [
-        name for name in kept.subgroups["label"].unique() if str(name).startswith("average of")
-    ]
-    measured = [name for name in averages if not name.endswith(per_label.DEFINED_SUFFIX)]
-    table = overview(kept.subgroups, measured[-1])
+    average = next(iter(per_label.average_rows(labels_of(kept.predictions), card.normal)))
+    table = overview(kept.subgroups, average)
     return [
-        f"Of each, the {measured[-1]}. A group of fewer than 10 patients is not measured.",
+        f"Of each, the {average}. A group of fewer than {MIN_PATIENTS} patients is not measured.",
         Table(
             ["group", "images", "patients", *(title for _, title in _MEASURES)],
             [
                 [f"{row['group']}: {row['value']}", _count(row["images"]), _count(row["patients"])]
                 + [_with_interval(row, name) for name, _ in _MEASURES]
-                for row in _records(table)
+                for row in table.to_dict("records")
             ],
         ),
     ]
@@ -225,8 +221,7 @@ def _licences(card: Card, network: str) -> list[str | Table]:
 def _provenance(file: Path, card: Card, private: bool) -> Table:
     rows = [["made by", f"cxr-keras {__version__}"]]
     if not private:
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        rows.append(["model file, SHA-256", digest])
+        rows.append(["model file, SHA-256", Algorithm.of(file, card).digest])
         names = {"fingerprint": "data, digest", "split_digest": "split, digest"}
         rows += [[title, str(card.data[key])] for key, title in names.items() if key in card.data]
     lists = model_file.read_list(file, model_file.TRAINED_ON) is not None
@@ -234,7 +229,7 @@ def _provenance(file: Path, card: Card, private: bool) -> Table:
     return Table(["what", "is"], rows)
 
 
-def _with_interval(row: dict[str, Any], name: str) -> str:
+def _with_interval(row: Mapping[Any, Any], name: str) -> str:
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
     found = _number(row.get(name))
     return found if low is None or pd.isna(low) else f"{found} ({low:.3f}–{high:.3f})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -82,11 +82,9 @@ class Predictor:
         self._model, self._card, self._tta, self._fix = model, card, tta, fix_orientation
         self._guarded = None if guard is None else Guarded(model, guard)
 
-    @contextmanager
-    def kernels(self) -> Iterator[None]:
+    def kernels(self) -> AbstractContextManager[None]:
         """Torch's kernels for the body's duration, not put in and out for each batch."""
-        with native_kernels(self._guarded.seen if self._guarded else self._model):
-            yield
+        return native_kernels(self._guarded.seen if self._guarded else self._model)
 
     def predict(self, files: Iterable[Path]) -> Iterator[Prediction]:
         """Predict `files` in order; decoding runs ahead on threads while the network works."""

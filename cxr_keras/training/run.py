@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Unpack, cast
 
@@ -47,7 +46,7 @@ from cxr_keras.training.fitting import fit
 from cxr_keras.training.options import Settings
 from cxr_keras.training.own_start import OwnStart, listed, own_start
 from cxr_keras.training.processes import Team, team
-from cxr_keras.training.watching import Watch, check_logs, open_logs
+from cxr_keras.training.watching import check_logs, watched
 from cxr_keras.utils.console import notice
 from cxr_keras.utils.files import write_table
 
@@ -228,19 +227,9 @@ def _train(
     )
     trained = time.time()
     part = trained_part(network, config, prepared, processes)
-    watch = None
-    if log and processes.is_first:
-        opener = partial(open_logs, log, folder, config.settings())
-        count, names = len(prepared.split(TRAIN)), prepared.labels.names
-        watch = Watch(opener, network, prepared.split(VAL), names, count)
-        callbacks = [*callbacks, watch]
-    failed = True
-    try:
-        fit(part, config, recorder, callbacks, resume=resume, team=processes)
-        failed = False
-    finally:
-        if watch is not None:
-            watch.close(failed)
+    log = log if processes.is_first else ()
+    with watched(log, folder, config.settings(), network, prepared) as watch:
+        fit(part, config, recorder, [*callbacks, *watch], resume=resume, team=processes)
     seconds = time.time() - trained
     run = None
     if processes.is_first:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from cxr_keras import plots
-from cxr_keras.data.preparation import PreparedSplit
+from cxr_keras.data.preparation import Prepared, PreparedSplit
+from cxr_keras.data.splits import TRAIN, VAL
 from cxr_keras.errors import CxrError, ModelError
-from cxr_keras.inference.heat_maps import heat_maps
+from cxr_keras.inference.heat_maps import HeatMaps, MeanMaps, heat_maps
 from cxr_keras.training.options import LOGS
 from cxr_keras.utils.files import write_table
 
@@ -26,7 +29,13 @@ _PACKAGES = {"tensorboard": "tensorboard", "mlflow": "mlflow"}  # log → packag
 
 
 class Log(Protocol):
-    """Where numbers and pictures of epochs, counted from 1, go."""
+    """Where numbers and pictures of epochs, counted from 1, go.
+
+    Attributes:
+        pictures: whether it holds any, or they need not be drawn.
+    """
+
+    pictures: bool
 
     def numbers(self, epoch: int, values: Mapping[str, float]) -> None:
         """Write an epoch's numbers."""
@@ -40,6 +49,8 @@ class Log(Protocol):
 
 class CsvLog:
     """A row an epoch in the run folder's log.csv; it holds no pictures."""
+
+    pictures = False
 
     def __init__(self, folder: Path, done: int):
         self._file = folder / CSV
@@ -62,6 +73,8 @@ class CsvLog:
 
 class TensorBoardLog:
     """Events in the run folder, by torch's writer, which needs no TensorFlow."""
+
+    pictures = True
 
     def __init__(self, folder: Path, done: int):
         from torch.utils.tensorboard import SummaryWriter
@@ -87,6 +100,8 @@ class TensorBoardLog:
 
 class MlflowLog:
     """A run of MLflow's, at $MLFLOW_TRACKING_URI or where MLflow writes by default."""
+
+    pictures = True
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]):
         import mlflow
@@ -130,7 +145,7 @@ class Watch(keras.callbacks.Callback):
     ):
         super().__init__()
         self._opener, self._logs = opener, list[Log]()
-        self._network, self._labels, self._images = network, labels, images
+        self._explainer, self._labels, self._images = _explainer(network), labels, images
         self._shown = examples(val.truth)
         rows = [row for row, _ in self._shown]
         self._pixels = val.batch(np.array(rows))[..., 0] if rows else None
@@ -146,10 +161,10 @@ class Watch(keras.callbacks.Callback):
         seconds = time.monotonic() - self._begun
         values = {name: float(value) for name, value in (logs or {}).items()}
         values |= {"learning_rate": rate, "images_per_second": self._images / seconds}
-        picture = self._picture()
+        picture = self._picture() if any(log.pictures for log in self._logs) else None
         for log in self._logs:
             log.numbers(epoch + 1, values)
-            if picture is not None:
+            if picture is not None and log.pictures:
                 log.picture(epoch + 1, picture)
 
     def close(self, failed: bool) -> None:
@@ -160,18 +175,53 @@ class Watch(keras.callbacks.Callback):
 
     def _picture(self) -> np.ndarray | None:
         """The images side by side with their heat maps; None where there are none to show."""
-        if self._pixels is None:
-            return None
-        try:
-            explainer = heat_maps(self._network)
-        except ModelError:  # a network without layers of maps
+        if self._pixels is None or self._explainer is None:
             return None
         pairs = [(place, label) for place, (_, label) in enumerate(self._shown)]
-        maps = explainer.maps(self._pixels, pairs)
+        maps = self._explainer.maps(self._pixels, pairs)
         names = [self._labels[label] for _, label in self._shown]
         no_boxes: list[list[Any]] = [[]] * len(maps)
         shown = list(zip(self._pixels, maps, no_boxes, names, strict=True))
         return plots.pixels_of(plots.sheet_figure(shown))
+
+
+@contextmanager
+def watched(
+    names: Sequence[str],
+    folder: Path,
+    settings: Mapping[str, Any],
+    network: keras.Model,
+    prepared: Prepared,
+) -> Iterator[list[Watch]]:
+    """Watch a training for the body's duration; its logs are closed however that ends.
+
+    Args:
+        names: of `LOGS`; without any there is no callback.
+        folder: of the run.
+        settings: of the training.
+        network: that is trained.
+        prepared: what it is trained on.
+    """
+    if not names:
+        yield []
+        return
+    opener = partial(open_logs, names, folder, settings)
+    labels, count = prepared.labels.names, len(prepared.split(TRAIN))
+    watch = Watch(opener, network, prepared.split(VAL), labels, count)
+    failed = True
+    try:
+        yield [watch]
+        failed = False
+    finally:
+        watch.close(failed)
+
+
+def _explainer(network: keras.Model) -> HeatMaps | MeanMaps | None:
+    """What makes its heat maps; None for a network without layers of maps."""
+    try:
+        return heat_maps(network)
+    except ModelError:
+        return None
 
 
 def examples(truth: np.ndarray) -> list[tuple[int, int]]:

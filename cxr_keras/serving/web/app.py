@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
@@ -173,8 +174,7 @@ class Application:
     async def predict(self, request: Request, run: RunName = None) -> JSONResponse:
         """Predict images; one that cannot be read is a result with its error."""
         served = self._served(run)
-        with self._arrivals.room(request):
-            files = await self._arrivals.files(request, "files")
+        async with self._arrivals.files(request, "files") as files:
             with self.batcher.room(len(files)):
                 results = await asyncio.gather(*(self._result(served, file) for file in files))
         return JSONResponse({"run": served.name, "results": results})
@@ -194,20 +194,16 @@ class Application:
 
     async def image(self, request: Request) -> Response:
         """A grey PNG of the whole image; of a larger one, scaled to 2,048 pixels."""
-        with self._arrivals.room(request):
-            file = (await self._arrivals.files(request, "file", most=1))[0]
-            with self.batcher.room(1):
-                return await self._shown(file)
+        async with self._arrivals.files(request, "file", most=1) as (file,):
+            return await self._shown(file)
 
     async def heatmap(
         self, request: Request, label: str, run: RunName = None, method: Method = GRAD_CAM
     ) -> Response:
         """A grey PNG to be stretched over the whole image, white where the map is highest."""
         served = self._served(run)
-        served.check_method(method)
-        served.index_of(label)
-        with self._arrivals.room(request):
-            file = (await self._arrivals.files(request, "file", most=1))[0]
+        served.check_map(label, method)
+        async with self._arrivals.files(request, "file", most=1) as (file,):
             return await self._heat(request, served, file, label, method)
 
     async def results(self, run: RunName = None) -> JSONResponse:
@@ -221,21 +217,20 @@ class Application:
         known = await self._read(lambda: served.known)
         first = content["images"]["image"][0]
         here = known is not None and known.file_of(first) is not None
-        return JSONResponse({"run": served.name} | content | {"images_here": here})
+        found = {"run": served.name} | content | {"images_here": here}
+        return await self._read(JSONResponse, found)  # writes it, megabytes of a large split
 
     async def split_image(self, row: Row, run: RunName = None) -> Response:
         """A grey PNG of the whole image."""
         _, file = await self._read(self._served(run).split_image, row)
-        with self.batcher.room(1):
-            return await self._shown(file)
+        return await self._shown(file)
 
     async def split_heatmap(
         self, request: Request, row: Row, label: str, run: RunName = None, method: Method = GRAD_CAM
     ) -> Response:
         """A grey PNG to be stretched over the whole image, white where the map is highest."""
         served = self._served(run)
-        served.check_method(method)
-        served.index_of(label)
+        served.check_map(label, method)
         _, file = await self._read(served.split_image, row)
         return await self._heat(request, served, file, label, method)
 
@@ -247,8 +242,8 @@ class Application:
         return JSONResponse({"boxes": served.known.boxes_of(name)})
 
     async def _shown(self, file: ImageFile) -> Response:
-        grey = await self._decoded(read_whole, file, LONGEST_SIDE)
-        return Response(await self._decoded(as_png, grey), media_type="image/png")
+        with self.batcher.room(1):
+            return await self._png(await self._decoded(read_whole, file, LONGEST_SIDE))
 
     async def _heat(
         self, request: Request, served: Served, file: ImageFile, label: str, method: str
@@ -263,9 +258,10 @@ class Application:
                     waiting.cancel()
                     raise Problem(408, "The sender has left.")
             heat = waiting.result()
-            if heat is None:
-                return Response(status_code=204)
-            return Response(await self._read(as_png, heat), media_type="image/png")
+            return Response(status_code=204) if heat is None else await self._png(heat)
+
+    async def _png(self, grey: np.ndarray) -> Response:
+        return Response(await self._decoded(as_png, grey), media_type="image/png")
 
     def _served(self, name: str | None) -> Served:
         if name is None:

@@ -47,7 +47,7 @@ class Batcher:
         self._changed = threading.Condition()
         self._running: list[_Task] = []
         self._taken, self._worked = 0, False
-        self._ends_at: float | None = None
+        self._ending = self._ended = False
         self._batch_done = batch_done
         self._thread = threading.Thread(target=self._run, daemon=True, name="networks")
         self._thread.start()
@@ -65,7 +65,7 @@ class Batcher:
             Problem: there is none.
         """
         with self._changed:
-            if self._ends_at is not None:
+            if self._ending:
                 raise busy("The server is ending.")
             if self._taken + images > MOST_IMAGES:
                 raise busy(f"{self._taken} images are being answered; try again in a second.")
@@ -75,6 +75,7 @@ class Batcher:
         finally:
             with self._changed:
                 self._taken -= images
+                self._changed.notify_all()
 
     def predict(self, predictor: Predictor, image: Radiograph) -> Future[Prediction]:
         """Predict a decoded image together with others that wait for the same network."""
@@ -87,7 +88,7 @@ class Batcher:
     def end(self, seconds: float) -> None:
         """Take nothing more; what is not done in so many seconds is told so. Does not wait."""
         with self._changed:
-            self._ends_at = self._ends_at or time.monotonic() + seconds
+            self._ending = True
             self._changed.notify_all()
         late = threading.Timer(seconds, self._give_up)
         late.daemon = True
@@ -104,6 +105,7 @@ class Batcher:
             for task in (*self._waiting, *self._running):
                 _fail(task, busy("The server ended before this was answered."))
             self._waiting.clear()
+            self._ended = True
             self._changed.notify_all()
 
     def _put(self, task: _Task) -> Future[Any]:
@@ -129,17 +131,13 @@ class Batcher:
                     waits = self._waiting[0].came + LINGER - time.monotonic()
                     if waits <= 0 or self._waiting[0].work or len(self._waiting) >= BATCH:
                         return self._take()
-                if self._ends_at is not None:
-                    waits = min(waits or 0.05, 0.05)
                 self._changed.wait(waits)
             return None
 
     def _is_open(self) -> bool:
         """Whether there is or may come something to do."""
-        if self._ends_at is None:
-            return True
-        late = time.monotonic() >= self._ends_at
-        return not late and bool(self._waiting or self._taken > 0)
+        needed = not self._ending or bool(self._waiting) or self._taken > 0
+        return needed and not self._ended
 
     def _take(self) -> list[_Task]:
         """One other work, or all images of one network that fit into a batch.

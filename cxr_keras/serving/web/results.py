@@ -17,11 +17,6 @@ from cxr_keras.runs.card import Card
 BINS = 10  # of probabilities, as in reliability.csv
 
 
-def images_of(kept: Kept) -> list[str]:
-    """The names of the images, in order."""
-    return list(map(str, kept.predictions[IMAGE]))
-
-
 def observed(kept: Kept) -> dict[str, list[dict[str, Any]]]:
     """Label → bins of probabilities: of its images there, what share has the finding.
 
@@ -70,7 +65,7 @@ def to_json(kept: Kept, card: Card) -> dict[str, Any]:
         "labels": labels,
         "normal": card.normal,
         "thresholds": dict(zip(card.labels, card.thresholds, strict=True)),
-        "images": {"image": images_of(kept)} | about,
+        "images": {"image": list(map(str, table[IMAGE]))} | about,
         "groups": {name: list(groups[name]) for name in groups},
         "probabilities": {name: _column(table[PROBABILITY + name]) for name in labels},
         "truth": {name: _column(table[TRUTH + name]) for name in labels},

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cxr_keras.data.content import ImageFile
+from cxr_keras.data.dataset import IMAGE
 from cxr_keras.errors import CxrError
 from cxr_keras.evaluation.kept import Kept
 from cxr_keras.inference.files import Prediction
@@ -23,7 +24,7 @@ from cxr_keras.runs.model_file import MODEL
 from cxr_keras.serving.web.known import KnownImages
 from cxr_keras.serving.web.pictures import over_whole_image
 from cxr_keras.serving.web.problems import Problem
-from cxr_keras.serving.web.results import images_of, observed, records_of
+from cxr_keras.serving.web.results import observed, records_of
 from cxr_keras.utils.console import quiet
 
 
@@ -55,7 +56,7 @@ class Served:
         card, results = self.card, self.results
         return {
             "name": self.name,
-            "network": str(card.settings.get("model", card.settings.get("network", ""))),
+            "network": str(card.settings.get("model", "")),
             "labels": list(card.labels),
             "normal": card.normal,
             "thresholds": list(card.thresholds),
@@ -93,11 +94,11 @@ class Served:
             )
         return self.card.labels.index(label)
 
-    def check_method(self, method: str) -> None:
-        """Refuse what is no method, and any for a network without layers.
+    def check_map(self, label: str, method: str) -> None:
+        """Refuse a heat map that cannot be made.
 
         Raises:
-            Problem: it is.
+            Problem: there is no such method or label, or the network has no layers.
         """
         if method not in METHODS:
             raise Problem(
@@ -106,6 +107,7 @@ class Served:
             )
         if self.opened.is_onnx:
             raise Problem(409, "An ONNX file gives probabilities alone; serve the .keras file.")
+        self.index_of(label)
 
     def heat_map(
         self, pixels: np.ndarray, size: tuple[int, int], label: str, method: str
@@ -154,10 +156,10 @@ class Served:
         Raises:
             Problem: there is no such row, or its file is not on this machine.
         """
-        images = [] if self.results is None else images_of(self.results)
-        if not 0 <= row < len(images):
-            raise Problem(404, f"{self.name} has {len(images):,} images to show. Received: {row}.")
-        name = images[row]
+        count = 0 if self.results is None else len(self.results.predictions)
+        if self.results is None or not 0 <= row < count:
+            raise Problem(404, f"{self.name} has {count:,} images to show. Received: {row}.")
+        name = str(self.results.predictions[IMAGE].iloc[row])
         file = None if self.known is None else self.known.file_of(name)
         if file is None:
             raise Problem(404, "The image is not on this machine: its data set lies elsewhere.")

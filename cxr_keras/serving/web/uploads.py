@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
@@ -33,12 +33,14 @@ class Arrivals:
     def __init__(self) -> None:
         self._bytes = 0
 
-    @contextmanager
-    def room(self, request: Request) -> Iterator[None]:
-        """Keep account of a request's body while the body of this runs.
+    @asynccontextmanager
+    async def files(
+        self, request: Request, field: str, most: int = MOST_FILES
+    ) -> AsyncIterator[list[Content]]:
+        """The files of a form's field, whole, which count as being in memory for the body's time.
 
         Raises:
-            Problem: its length is not said, or too much.
+            Problem: the request's length is not said, or too much; or see `_read`.
         """
         said = request.headers.get("content-length", "")
         if not (said.isascii() and said.isdigit()) or "transfer-encoding" in request.headers:
@@ -56,12 +58,12 @@ class Arrivals:
             )
         request.state.arrived = 0
         try:
-            yield
+            yield await self._read(request, field, most)
         finally:
             self._bytes -= request.state.arrived
 
-    async def files(self, request: Request, field: str, most: int = MOST_FILES) -> list[Content]:
-        """The files of a form's field, whole; call it within `room`.
+    async def _read(self, request: Request, field: str, most: int) -> list[Content]:
+        """The files of a form's field.
 
         Raises:
             Problem: it is no such form, has none or too many files, or does not arrive.
