@@ -27,6 +27,7 @@ from cxr_keras.framing import FIT, FITS, MAX_SIZE, MIN_SIZE, SIZE
 from cxr_keras.inference.options import FULL, GRAD_CAM, METHODS, NO_TTA, PRECISIONS, TTA
 from cxr_keras.metrics.options import RESAMPLES
 from cxr_keras.runs.options import RUNS_FOLDER
+from cxr_keras.utils.console import notice
 from cxr_keras.utils.memory import is_out_of_memory
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -82,6 +83,26 @@ def _sentence(error: BaseException) -> str:
     return str(error)
 
 
+def former_name(former: str, now: str, **how: Any) -> Callable[[Command], Command]:
+    """An option that does what another does, says that it is now called so, and is not in --help.
+
+    Args:
+        former: what the option was called, such as "--split".
+        now: what it is called; where both are given, this one counts.
+        how: of `click.option`, as the option of today has it.
+    """
+
+    def pass_on(context: click.Context, _: click.Parameter, value: Any) -> None:
+        if value is not None:
+            notice(f"{former} is now called {now} and goes in version 1.0: write {now} {value}.")
+            name = now.removeprefix("--").replace("-", "_")
+            context.default_map = {**(context.default_map or {}), name: value}
+
+    return click.option(
+        former, hidden=True, expose_value=False, is_eager=True, callback=pass_on, **how
+    )
+
+
 def sampling_options(*seed_names: str) -> Callable[[Command], Command]:
     """Options of the choice of images and the split, shared by prepare and train.
 
@@ -99,13 +120,13 @@ def sampling_options(*seed_names: str) -> Callable[[Command], Command]:
         ),
         click.option(
             "--split-method",
-            "--split",
             type=click.Choice(SPLIT_METHODS),
             default=DEFAULT_SPLIT_METHOD,
             show_default=True,
             help="patient: no patient in two splits; paper: by image, as the report does; "
             "official: the data set's own lists.",
         ),
+        former_name("--split", "--split-method", type=click.Choice(SPLIT_METHODS)),
         click.option(
             "--val-share",
             type=click.FloatRange(0, 1, min_open=True, max_open=True),

@@ -94,7 +94,9 @@ def test_train_on_real_images(run_cli, sample, tmp_path):
 
 @pytest.mark.slow
 def test_prepare_plans_the_reports_sample_on_the_table_alone(run_cli, sample, tmp_path):
-    planned = run_cli("prepare", sample, "--allow-missing", "--split", "paper", "--out", tmp_path)
+    planned = run_cli(
+        "prepare", sample, "--allow-missing", "--split-method", "paper", "--out", tmp_path
+    )
     assert planned.returncode == 0, planned.stderr
     assert "4,427 images: 2,832 train / 709 val / 886 test" in planned.stdout
     assert re.search(r"^Hernia +\d+ +\d+ +\d+ +227$", planned.stdout, re.MULTILINE)
@@ -118,7 +120,7 @@ WRONG_USE = [
     (["train", "alexnet_custom", "--lr", "0"], 2, "--lr"),
     (["train", "alexnet_custom", "--batch-size", "0"], 2, "--batch-size"),
     (["prepare", "nowhere"], 1, "There is no data folder nowhere"),
-    (["prepare", "--split", "random"], 2, "official"),
+    (["prepare", "--split-method", "random"], 2, "official"),
     (["evaluate"], 2, "Give either RUN, or both --predictions and --truth"),
     (["evaluate", "nowhere"], 1, "There is no model file nowhere"),
     (["evaluate", "nowhere", "--thresholds", "2"], 2, "neither 'calibrated' nor a number in 0…1"),
