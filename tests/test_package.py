@@ -52,6 +52,7 @@ KERAS = (
     "inference",
     "runs",
     "models",
+    "cli/starting.py",
     "data/augmentation.py",
     "data/loader.py",
 )

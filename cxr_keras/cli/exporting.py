@@ -7,11 +7,13 @@ from pathlib import Path
 import click
 
 from cxr_keras.cli.results import RUN
+from cxr_keras.cli.starting import needs_keras
 
 
 @click.command()
 @click.argument("run", type=RUN)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@needs_keras
 def export(run: Path, file: Path) -> None:
     """Write RUN as an ONNX FILE, for programs without Keras.
 
@@ -44,6 +46,7 @@ def export(run: Path, file: Path) -> None:
     is_flag=True,
     help="Leave out the names of the data's folders, how they were read, and all digests.",
 )
+@needs_keras
 def card(run: Path, out: Path | None, private: bool) -> None:
     """Write RUN's model card: a page to hand on with the network.
 

@@ -15,6 +15,7 @@ from cxr_keras.cli.options import (
     tta_option,
 )
 from cxr_keras.cli.results import RUN
+from cxr_keras.cli.starting import needs_keras
 from cxr_keras.evaluation.options import SPLIT_CHOICES
 
 # Wang et al. 2017, 984 boxes: accuracy at IoU above 0.1, at IoBB above 0.25
@@ -56,6 +57,7 @@ SHOWN = {
 @click.option("--force", is_flag=True, help="Take images that the network was trained on, too.")
 @click.option("--out", type=FOLDER, help="Folder for the tables  [default: beside the model]")
 @device_option
+@needs_keras
 def localize(run: Path, **options: Any) -> None:
     """Measure RUN's heat maps against radiologists' boxes.
 

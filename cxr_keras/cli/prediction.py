@@ -19,6 +19,7 @@ from cxr_keras.cli.options import (
     tta_option,
 )
 from cxr_keras.cli.results import CSV, RUN
+from cxr_keras.cli.starting import needs_keras
 
 LONGEST_NAME = 40
 
@@ -82,6 +83,7 @@ LONGEST_NAME = 40
 )
 @ray_option
 @device_option
+@needs_keras
 def predict(run: Path, paths: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Predict images, and all images in folders, with RUN (a run folder or .keras file).
 

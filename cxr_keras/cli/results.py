@@ -18,6 +18,7 @@ from cxr_keras.cli.options import (
     tta_option,
 )
 from cxr_keras.cli.source_options import DATA, READING, source_options
+from cxr_keras.cli.starting import needs_keras
 from cxr_keras.evaluation.options import SPLIT_CHOICES
 from cxr_keras.metrics.options import RESAMPLES, SCALING_METHODS
 
@@ -57,6 +58,7 @@ CSV = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--force", is_flag=True, help="Measure images that the network was trained on, too.")
 @click.option("--out", type=FOLDER, help="Folder for the tables  [default: beside the model]")
 @device_option
+@needs_keras
 def evaluate(
     run: Path | None,
     predictions: Path | None,
@@ -144,6 +146,7 @@ def evaluate(
 )
 @resamples_option
 @device_option
+@needs_keras
 def calibrate(run: Path, **options: Any) -> None:
     """Choose thresholds and scaling for RUN anew, on its validation split.
 
@@ -178,6 +181,7 @@ def calibrate(run: Path, **options: Any) -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the table to this file, too.",
 )
+@needs_keras
 def compare(run_a: Path, run_b: Path, resamples: int, csv_file: Path | None) -> None:
     """Test whether RUN_B is better than RUN_A on the same images, or the difference is chance.
 
@@ -211,6 +215,7 @@ def compare(run_a: Path, run_b: Path, resamples: int, csv_file: Path | None) -> 
 @output_dir_option
 @resamples_option
 @device_option
+@needs_keras
 def ensemble(runs: tuple[Path, ...], **options: Any) -> None:
     """Average RUNS, trained on the same split, into one network in a run folder of its own.
 

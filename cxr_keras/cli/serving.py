@@ -10,6 +10,7 @@ import click
 
 from cxr_keras.cli.options import FOLDER, Command, device_option, precision_option
 from cxr_keras.cli.results import RUN
+from cxr_keras.cli.starting import needs_keras
 from cxr_keras.serving.options import HOST, PORT, TITLE, TOKEN_VARIABLE, WEB_PORT
 
 
@@ -40,6 +41,7 @@ def _port_option(default: int) -> Callable[[Command], Command]:
 @click.option("--forward", metavar="AE@HOST:PORT", help="Send each report there, too.")
 @precision_option
 @device_option
+@needs_keras
 def listen(
     run: Path,
     out: Path,
@@ -102,6 +104,7 @@ def listen(
 )
 @precision_option
 @device_option
+@needs_keras
 def serve(runs: tuple[Path, ...], **options: Any) -> None:
     """Open RUNS (run folders, .keras or .onnx files) in the browser, and to programs.
 

@@ -14,6 +14,7 @@ from cxr_keras.cli.options import (
 )
 from cxr_keras.cli.recipe_options import recipe_options
 from cxr_keras.cli.source_options import source_options
+from cxr_keras.cli.starting import needs_keras
 from cxr_keras.errors import CxrError
 from cxr_keras.training.config import TrainConfig
 from cxr_keras.training.options import LOGS, TUNE_TRIALS
@@ -35,6 +36,7 @@ seed_option = click.option(
 
 
 @click.command()
+@needs_keras
 def models() -> None:
     """List the networks: recipe, weights, parameters, blocks for --fine-tune, source.
 
@@ -110,6 +112,7 @@ def models() -> None:
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @device_option
+@needs_keras
 def train(model: str, data: tuple[Path, ...], **settings: Any) -> None:
     """Train MODEL, keep its best epoch, evaluate it on the test split.
 
@@ -167,6 +170,7 @@ def train(model: str, data: tuple[Path, ...], **settings: Any) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace a search of the same name.")
 @click.option("--resume", is_flag=True, help="Go on with a search of the same name and settings.")
 @device_option
+@needs_keras
 def tune(model: str, data: tuple[Path, ...], **settings: Any) -> None:
     """Search the numbers of MODEL's recipe on the validation split.
 

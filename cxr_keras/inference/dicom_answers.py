@@ -280,7 +280,7 @@ class Answers:
     Args:
         card: of the network.
         algorithm: what predicts.
-        names: file → the beginning of its objects' names, see `pictures.picture_names`.
+        names: file → the beginning of its objects' names, see `prediction.picture_names`.
         reports: folder for Structured Reports; None for none.
         captures: folder for secondary captures; None for none.
     """

@@ -9,6 +9,7 @@ from zipfile import BadZipFile
 
 import keras
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from cxr_keras.data.preparation import PreparedSplit
 from cxr_keras.errors import ModelError
@@ -61,6 +62,7 @@ class Guarded:
         if sizes != [len(depth.mean) for depth in guard.depths]:
             raise ModelError("The model file holds a guard of another network. Train it again.")
         self.seen = keras.Model(model.input, [model.output, *maps])
+        self._libraries = ThreadpoolController()
 
     def run(
         self, batches: Iterable[np.ndarray], *, tta: Tta = NO_TTA
@@ -119,7 +121,9 @@ class Guarded:
 
     def _one(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         outputs, *maps = self.seen.predict_on_batch(batch)
-        scores = self.guard.scores([pooled(found) for found in maps])
+        # numpy's threads would wait for cores on which torch's wait for work
+        with self._libraries.limit(limits=1, user_api="blas"):
+            scores = self.guard.scores([pooled(found) for found in maps])
         return np.asarray(outputs, "float32"), self.guard.familiarity(scores)
 
 

@@ -14,6 +14,7 @@ import pickle
 import re
 import socket
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,15 +139,17 @@ def _answers(
     with ray.data.DataContext.current(context):
         paths = [{"path": os.fsencode(path.absolute())} for path in files]
         parts = ray.data.from_items(paths, override_num_blocks=-(-len(files) // PART))
-        rows = parts.map_batches(
-            _Worker,
-            fn_constructor_args=(file.read_bytes(), *options),
-            batch_size=PART,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=gpus or cores),
-            num_gpus=1 if gpus else None,
-            num_cpus=1,
-            max_task_retries=_TRIES_AGAIN,
-        )
+        with warnings.catch_warnings():  # up to Ray 2.63 the tries have no parameter of their own
+            warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+            rows = parts.map_batches(
+                _Worker,
+                fn_constructor_args=(file.read_bytes(), *options),
+                batch_size=PART,
+                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=gpus or cores),
+                num_gpus=1 if gpus else None,
+                num_cpus=1,
+                max_task_retries=_TRIES_AGAIN,
+            )
         try:
             for part in rows.iter_batches(batch_size=None):
                 yield from map(pickle.loads, part["row"])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import textwrap
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,7 +36,7 @@ class Pictures:
     Args:
         explainer: makes the maps.
         card: of the network.
-        names: file → the beginning of its pictures' names, see `picture_names`.
+        names: file → the beginning of its pictures' names, see `prediction.picture_names`.
         folder: for a file a map; None for none.
         sheet: for all images in one; None for none.
         truth: what is drawn beside the maps of the images that it knows.
@@ -127,17 +125,6 @@ class Pictures:
         limit = self._card.thresholds[self._card.labels.index(label)]
         text = f"{label} {row.probabilities[label]:.2f} (threshold {limit:.2f})"
         return f"{text}\nunlike training: do not believe it" if row.unlike_training else text
-
-
-def picture_names(files: Sequence[Path]) -> dict[Path, str]:
-    """File → its stem, or where two files share it the path below their common folder."""
-    places = {path: path.absolute() for path in files}
-    stems = Counter(place.stem for place in set(places.values()))
-    common = os.path.commonpath([place.parent for place in places.values()])
-    return {
-        path: place.stem if stems[place.stem] == 1 else "__".join(place.relative_to(common).parts)
-        for path, place in places.items()
-    }
 
 
 def save_overlay(

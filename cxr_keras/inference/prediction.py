@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,7 +99,6 @@ def predict(
             "--dicom-sr and --dicom-heatmaps, or --ray out."
         )
     from cxr_keras.inference.opened import Opened
-    from cxr_keras.inference.pictures import picture_names
 
     opened = Opened(run, precision)
     opened.refuse(
@@ -219,3 +220,14 @@ def to_records(rows: Sequence[Prediction]) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
+
+
+def picture_names(files: Sequence[Path]) -> dict[Path, str]:
+    """File → its stem, or where two files share it the path below their common folder."""
+    places = {path: path.absolute() for path in files}
+    stems = Counter(place.stem for place in set(places.values()))
+    common = os.path.commonpath([place.parent for place in places.values()])
+    return {
+        path: place.stem if stems[place.stem] == 1 else "__".join(place.relative_to(common).parts)
+        for path, place in places.items()
+    }

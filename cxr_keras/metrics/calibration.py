@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, logit
 
 from cxr_keras.errors import DataError
@@ -224,6 +223,7 @@ def _parts(
 
 def _fit(truth: np.ndarray, score: np.ndarray, method: str) -> tuple[float, float]:
     """Slope and shift for the logits (n,) of one label, or of all together."""
+    from scipy.optimize import minimize, minimize_scalar  # takes long to import
 
     def loss(slope: float, shift: float = 0.0) -> float:
         z = slope * score + shift

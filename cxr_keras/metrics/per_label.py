@@ -16,7 +16,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cxr_keras.errors import DataError
 
@@ -234,6 +233,8 @@ def per_known(total: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 def _measures(truth: np.ndarray, predicted: np.ndarray, score: np.ndarray) -> dict[str, float]:
     """Of one label, from the images of which it is known: flags and scores, each (n,)."""
+    from sklearn.metrics import average_precision_score, roc_auc_score  # a second, unless needed
+
     hits = int((truth & predicted).sum())
     one_class = truth.all() or not truth.any()
     return {

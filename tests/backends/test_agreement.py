@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.backends import run_bare
+from helpers.backends import run_bare, skip_without
 
 from cxr_keras import build_model, load_model, train
 from cxr_keras.data.images import read_image
@@ -68,8 +68,7 @@ run = train(model, data, epochs=3, lr=2e-4, folder=folder, name="run")
 
 def first_weights_and_history(backend, data, folder):
     """The first weights and the history of a run without dropout, in a process on `backend`."""
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed here; .ci/run installs it for this test")
+    skip_without(backend)
     folder.mkdir()
     result = subprocess.run(
         [sys.executable, "-c", TRAIN, str(data), str(folder)],
@@ -103,8 +102,7 @@ def test_one_seed_is_one_training(on_torch, phantoms, tmp_path, backend):
 @pytest.mark.parametrize("backend", ["jax", "tensorflow"])
 def test_a_run_is_used_on_the_others(trained, phantoms, run_cli, tmp_path, backend):
     """Made on one backend, used on another, both ways, by every command that takes a run."""
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed here; .ci/run installs it for this test")
+    skip_without(backend)
     options = ("--data", phantoms, "--epochs", 1, "--output-dir", tmp_path, "--name", "there")
     there = run_cli("train", "resnet_custom", *options, KERAS_BACKEND=backend)
     assert there.returncode == 0, there.stderr

@@ -27,15 +27,7 @@ from cxr_keras.training.losses import LOSSES
 BACKEND = keras.backend.backend()
 NETWORKS = [spec.name for spec in list_models() if not spec.name.startswith(("vgg", "tiny"))]
 if BACKEND != "torch":  # minutes each: one a family; test_agreement.py runs every network forward
-    NETWORKS = [
-        "alexnet_custom",
-        "convnext_tiny",
-        "densenet_custom",
-        "efficientnet_lite0",
-        "resnet18",
-        "resnet_custom",
-        "kerascv_resnet18",
-    ]
+    NETWORKS = ["convnext_tiny", "densenet_custom", "efficientnet_lite0", "kerascv_resnet18"]
 
 
 @pytest.fixture(scope="module")
@@ -188,10 +180,9 @@ def test_a_killed_run_goes_on_to_the_same_result(few, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet_custom", "alexnet_custom"])
-def test_two_networks_train_through_the_command_line(name, phantoms, run_cli, tmp_path):
+def test_a_network_trains_through_the_command_line(phantoms, run_cli, tmp_path):
     options = ("--data", phantoms, "--epochs", 2, "--output-dir", tmp_path, "--name", "run")
-    trained = run_cli("train", name, *options)
+    trained = run_cli("train", "resnet_custom", *options)
     assert trained.returncode == 0, trained.stderr
     assert "average of 14 findings" in trained.stdout
     run = tmp_path / "run"

@@ -61,8 +61,6 @@ def serve(
         DataError: `truth` is no data folder.
     """
     check_installed()
-    import threadpoolctl
-
     from cxr_keras.serving.web.app import Application
     from cxr_keras.serving.web.known import KnownImages
     from cxr_keras.serving.web.safety import is_loopback, name_of
@@ -98,8 +96,6 @@ def serve(
     notice(f"{', '.join(one.name for one in served)}: {url} (research only). Ctrl-C ends it.")
     # so long whoever answers waits for a thread that computes, at every step of it (usually 5 ms)
     sys.setswitchinterval(0.0005)
-    # numpy's threads (the guard's small products) would wait for cores that torch's hold
-    threadpoolctl.threadpool_limits(1, user_api="blas")
     with suppress(KeyboardInterrupt):  # which uvicorn raises again once it has ended
         _server(config_of(application), application.batcher).run(sockets=[listening])
     notice("Ended.")

@@ -1,0 +1,37 @@
+"""Keras is most of what a command waits for at its start; its unused parts are left out."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+# Keras imports these where they are, for image galleries, RemoteMonitor and scikit-learn's
+# interface: a third of its time.
+_UNUSED = ("matplotlib", "requests", "sklearn")
+
+
+def needs_keras(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Import Keras before `command` runs, as it is where those packages are not installed.
+
+    They can be imported as usual afterwards. In Python, outside the command line, Keras is whole.
+    """
+
+    @functools.wraps(command)
+    def start(*args: Any, **kwargs: Any) -> Any:
+        if "keras" not in sys.modules:
+            _import_keras()
+        return command(*args, **kwargs)
+
+    return start
+
+
+def _import_keras() -> None:
+    hidden = [name for name in _UNUSED if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: not to be found
+    try:
+        import keras  # noqa: F401
+    finally:
+        for name in hidden:
+            del sys.modules[name]
