@@ -30,6 +30,8 @@ PREDICT = """
 import sys, time
 from pathlib import Path
 from cxr_keras.inference.opened import Opened
+from cxr_keras.utils.memory import keep_freed_memory
+keep_freed_memory()  # as the command does
 files = [Path(line) for line in sys.stdin.read().split("\\n")]
 predictor = Opened(sys.argv[1]).predictor()
 list(predictor.predict(files[:64]))
