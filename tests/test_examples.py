@@ -1,6 +1,7 @@
-"""The examples in docstrings and in the README are run, as they stand."""
+"""The examples in docstrings, on pages and in the notebook are run, as they stand."""
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -9,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.places import ROOT
+from helpers.places import ROOT, module_at
 
 from cxr_keras.runs import onnx_file
 
@@ -64,6 +65,26 @@ def run_code(code, *args, cwd):
     return done.stdout
 
 
+def run_shell(script, *, cwd):
+    """Commands as a person types them; cxr-keras is that of this checkout."""
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script.replace("cxr-keras", "python -m cxr_keras")],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def blocks_of(page, *kinds):
+    """(kind, text) of a page's blocks of these kinds, "sh" or "python", in its order."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"```({'|'.join(kinds)})\n(.*?)```", text, re.DOTALL)
+
+
 def test_the_functions_that_one_meets_first_have_examples():
     assert {"run.py", "registry.py"} <= {path.name for path in WITH_EXAMPLES}
 
@@ -85,7 +106,7 @@ PAGES = [
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_python_of_a_page_runs(page, desk, run):
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = [block for _, block in blocks_of(page, "python")]
     if "network.onnx" in "".join(blocks):
         onnx_file.export(run.folder, desk / "network.onnx")
     for block in blocks:
@@ -95,22 +116,12 @@ def test_the_python_of_a_page_runs(page, desk, run):
 @pytest.mark.slow
 def test_the_commands_of_the_tutorial_run_as_they_stand(tmp_path):
     """On fewer epochs and images, which nothing else depends on."""
-    page = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    blocks = [block for _, block in blocks_of(ROOT / "docs" / "tutorial.md", "sh")]
     assert len(blocks) >= 6
     script = (
         "\n".join(blocks).replace("--epochs 12", "--epochs 2").replace("--size 96", "--size 64")
     )
-    run = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script.replace("cxr-keras", "python -m cxr_keras")],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ
-        | {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
+    run_shell(script, cwd=tmp_path)
     first = tmp_path / "saved_models" / "first"
     for name in ("model.keras", "card.md", "reliability.png"):
         assert (first / name).is_file()
@@ -120,3 +131,52 @@ def test_the_commands_of_the_tutorial_run_as_they_stand(tmp_path):
 
 def test_the_readme_has_an_example():
     assert ROOT / "README.md" in PAGES
+
+
+HOW_TO = sorted((ROOT / "docs" / "how_to").glob("*.md"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.stem)
+def test_a_how_to_runs_from_top_to_bottom(page, tmp_path):
+    for kind, block in blocks_of(page, "sh", "python"):
+        (run_shell if kind == "sh" else run_code)(block, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.stem)
+def test_a_how_to_begins_with_nothing_and_is_found(page):
+    """Its first block draws what the others use; the overview and the site name it."""
+    kind, block = blocks_of(page, "sh", "python")[0]
+    assert kind == "sh"
+    assert block.startswith("cxr-keras phantom films --count ")
+    for file in ("README.md", "mkdocs.yml"):
+        assert f"how_to/{page.name}" in (ROOT / "docs" / file).read_text(encoding="utf-8")
+
+
+NOTEBOOK = ROOT / "docs" / "tutorial.ipynb"
+
+
+def outputs_of(notebook):
+    """What each cell of code shows."""
+    return [cell["outputs"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def test_the_notebook_is_committed_with_small_clean_outputs():
+    text = NOTEBOOK.read_text(encoding="utf-8")
+    assert len(text) < 200_000
+    shown = outputs_of(json.loads(text))
+    assert all(shown)
+    kinds = [(one["output_type"], one.get("name")) for outputs in shown for one in outputs]
+    assert not {("stream", "stderr"), ("error", None)} & set(kinds)
+    assert sum("image/png" in one.get("data", {}) for outputs in shown for one in outputs) == 3
+    assert not re.search(r"/(home|root|tmp|work|Users)/", text)
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_and_each_cell_shows_something(tmp_path, monkeypatch):
+    for name in ("nbclient", "nbformat", "ipykernel"):
+        pytest.importorskip(name, reason="needs the extra docs")
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    found = module_at(ROOT / "docs" / "make_notebook.py").executed(tmp_path)
+    assert all(outputs_of(found))
