@@ -216,7 +216,10 @@ def _measured(
 def _phantom_sentence(card: Card, measured: Measured) -> str:
     """What drawings among the images or in training mean for the numbers; empty without any."""
     if card.data.get("phantoms") and not measured.phantoms:
-        return "This network was trained on phantoms (synthetic drawings), and these are none."
+        return (
+            "This network was trained on phantoms (synthetic drawings): its numbers on radiographs "
+            "mean nothing."
+        )
     return card.notice or ("These images are phantoms." if measured.phantoms else "")
 
 

@@ -26,7 +26,7 @@ from cxr_keras.errors import DataError
 from cxr_keras.evaluation.options import OWN_SPLITS
 from cxr_keras.runs import run_folder
 from cxr_keras.runs.card import Card
-from cxr_keras.utils.console import notice
+from cxr_keras.utils.console import counted, notice
 
 
 @dataclass(frozen=True)
@@ -195,8 +195,8 @@ def _shared_labels(dataset: Dataset, card: Card) -> tuple[dict[str, str], list[s
     if len(names) < len(card.labels):
         rest = [name for name in card.labels if name not in names]
         about.append(
-            f"Measured on the {len(names)} labels that both know: {', '.join(names)}. The data "
-            f"does not know {', '.join(rest)}."
+            f"Measured on the {counted(len(names), 'label')} that both know: {', '.join(names)}. "
+            f"The data does not know {', '.join(rest)}."
         )
     foreign = [name for name in dataset.labels.names if name not in names.values()]
     if foreign:

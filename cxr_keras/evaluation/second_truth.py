@@ -25,6 +25,7 @@ from cxr_keras.data.readers.table import read_table
 from cxr_keras.errors import DataError
 from cxr_keras.metrics.bootstrap import Resampling
 from cxr_keras.metrics.interval_table import interval_table
+from cxr_keras.utils.console import counted
 
 OWN_LABELS = "own_labels.csv"
 EITHER_OF = {"Nodule or mass": ("Nodule", "Mass")}  # a label of some tables → findings of others
@@ -106,7 +107,7 @@ def with_truth(images: PreparedSplit, source: Path, labels: tuple[str, ...]) -> 
     rows = images.rows.iloc[kept].reset_index(drop=True)
     about = [
         f"Truth: {source.name}, which has {len(kept):,} of the {len(images):,} images and "
-        f"{len(names)} labels that the network predicts: {', '.join(names)}.",
+        f"{counted(len(names), 'label')} that the network predicts: {', '.join(names)}.",
         *(
             f"{name}: the higher of the probabilities of {' and '.join(parts)}, at the lower of "
             "their thresholds."

@@ -39,7 +39,8 @@ class Prediction:
         warnings: what may be wrong with the image.
         corrected: how it was changed before it was predicted, see `fix_orientation`.
         error: why the file could not be read; empty for a good one.
-        pixels: uint8 (side, side), what the network was given; None for a bad file.
+        pixels: uint8 (side, side), what the network was given; None for a bad file, and in what
+            `predict` returns.
     """
 
     path: Path

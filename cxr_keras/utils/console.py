@@ -94,6 +94,11 @@ def progress_bar(title: str, total: int) -> Iterator[Bar]:
             _live.pop()
 
 
+def counted(number: int, thing: str) -> str:
+    """A number of things: "1 label", "2,000 labels"."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """`seconds` for people: "42 s", "3 min 05 s", "2 h 07 min"."""
     whole = max(0, round(seconds))

@@ -217,7 +217,7 @@ def test_a_network_is_measured_on_the_same_data_again(table, tiny_model, tmp_pat
     )
     elsewhere = evaluate(run.folder, other, resamples=0)
     assert len(elsewhere.predictions) == 20
-    assert "Measured on the 1 labels that both know: Mass." in " ".join(elsewhere.about)
+    assert "Measured on the 1 label that both know: Mass." in " ".join(elsewhere.about)
 
 
 @pytest.mark.parametrize("said", [{"uncertain": "ones"}, {"views": "L"}, {"format": "nih"}])

@@ -187,4 +187,4 @@ def test_a_network_of_two_data_sets_finds_its_test_split_again(make_folder, tiny
     assert named.folder == run
     one = evaluate(run, other, resamples=0, force=True, out=tmp_path / "one")
     assert len(one.predictions) == 30
-    assert "Measured on the 1 labels that both know: Effusion." in " ".join(one.about)
+    assert "Measured on the 1 label that both know: Effusion." in " ".join(one.about)
