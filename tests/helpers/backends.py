@@ -50,7 +50,7 @@ def run_on(backend, code, *arguments):
 @functools.cache
 def _bare(backend):
     """A process that knows Keras only, kept for all that it is asked, and what it complains of."""
-    said = tempfile.TemporaryFile("w+")  # noqa: SIM115: open as long as the process
+    said = tempfile.TemporaryFile("w+")  # noqa: SIM115  # open as long as the process
     process = subprocess.Popen(
         [sys.executable, "-c", BARE, backend],
         env=os.environ | {"KERAS_BACKEND": backend},
