@@ -21,9 +21,9 @@ import pandas as pd
 
 from cxr_keras.metrics.options import RESAMPLES
 
-LIMITS = (0.1, 0.25, 0.3, 0.5)  # of iou and iobb, from which on a detection counts
-SHARE = 0.5  # of the map's highest value: the detected box is around the largest part above it
-RULE = f"the box around the largest connected part above {SHARE:g} of the map's highest value"
+LIMITS = (0.1, 0.25, 0.3, 0.5)  # of iou and iobb, above which a detection counts
+SHARE = 0.5  # of the map's highest value: the detected box is around the largest part from there up
+RULE = f"the box around the largest connected part from {SHARE:g} of the map's highest value up"
 MEASURES = (
     "pointing",
     "energy",
@@ -123,6 +123,7 @@ def summary(found: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0) -
         map, label ("average" for the mean over the findings), maps, patients, and each measure with
         <measure>_low and <measure>_high.
     """
+    found = found.reset_index(drop=True)  # places, whatever the rows are called
     codes, people = pd.factorize(found["patient"])
     weights = np.ones((1, len(people)))
     if resamples:

@@ -8,10 +8,17 @@ from helpers.label_tables import dataset_of, table_of, tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cxr_keras.data import splits
 from cxr_keras.data.labels import LABELS
 from cxr_keras.data.readers.nih import read_dataset
 from cxr_keras.data.selection import choose_images
-from cxr_keras.data.splits import label_counts, shared_images, shared_patients, split_images
+from cxr_keras.data.splits import (
+    label_counts,
+    shared_images,
+    shared_patients,
+    split_digest,
+    split_images,
+)
 from cxr_keras.errors import DataError
 
 
@@ -208,3 +215,139 @@ def test_patients_who_share_an_image_are_in_one_split():
         assert len(linked) == 9
         assert linked["split"].nunique() == 1
         assert "2 images are copies of others" in notices[0]
+
+
+def test_what_a_share_leaves_over_goes_to_the_largest_remainder():
+    # 5 of 21 images: 13 × 5 / 21 is 3.1 and 8 × 5 / 21 is 1.9
+    chosen = choose_images(table_of(["Edema"] * 13 + ["Mass"] * 8), seed=0)
+    split, _ = split_images(chosen, dataset_of(chosen), method="paper", seed=0)
+    tested = split.loc[split["split"] == "test", "Finding Labels"].value_counts()
+    assert tested.to_dict() == {"Edema": 3, "Mass": 2}
+
+
+def test_of_equal_remainders_the_first_labels_get_what_is_over():
+    # 38 of 150 images: of a label with two images 0.51, of one with a single image 0.25
+    pairs, singles = ([f"label {i:03d}" for i in range(k, 100, 2)] for k in (0, 1))
+    table = table_of(pairs + pairs + singles).assign(chosen_for=pairs + pairs + singles)
+    arguments = {"method": "paper", "seed": 0, "test_share": 0.25}
+    split, _ = split_images(table, dataset_of(table), **arguments)
+    tested = split.loc[split["split"] == "test", "chosen_for"]
+    assert sorted(tested) == pairs[:38]
+
+
+def test_a_share_is_not_rounded_up_for_what_floating_point_adds():
+    chosen = choose_images(table_of(["Mass"] * 100), seed=0)
+    assert 0.07 * 100 > 7
+    for method in ("paper", "patient"):
+        arguments = {"method": method, "seed": 0, "test_share": 0.07}
+        split, _ = split_images(chosen, dataset_of(chosen), **arguments)
+        assert (split["split"] == "test").sum() == 7
+
+
+def test_the_digest_of_a_split_is_that_of_what_lies_where():
+    chosen = choose_images(table_of(["Mass"] * 30), seed=0)
+    one, other = (
+        split_images(chosen, dataset_of(chosen), method="patient", seed=seed)[0] for seed in (0, 1)
+    )
+    assert split_digest(one.sample(frac=1, random_state=0)) == split_digest(one)
+    assert split_digest(other) != split_digest(one)
+
+
+@pytest.mark.parametrize("given", [("train_val",), ("test",), ("train", "val"), ("val",)])
+def test_half_an_official_split_is_none(given):
+    table = table_of(["Mass"] * 20)
+    dataset = dataset_of(table, **dict.fromkeys(given, table["Image Index"][:10]))
+    with pytest.raises(DataError, match=r"nowhere has no official split.*--split-method patient"):
+        split_images(choose_images(table, seed=0), dataset, method="official", seed=0)
+
+
+def test_lists_of_the_data_sets_own_are_followed():
+    """Its validation list, too, whatever share of validation is asked for."""
+    table = table_of(["Mass"] * 20, [0] * 20)  # and whoever the patients are
+    names = table["Image Index"].tolist()
+    dataset = dataset_of(table, train=names[1:9], val=names[9:12], test=names[12:19])
+    chosen = choose_images(table, seed=0)
+    split, notices = split_images(chosen, dataset, method="official", seed=0, val_share=0.5)
+    listed = ["train"] * 8 + ["val"] * 3 + ["test"] * 7
+    assert splits_of(split) == dict(zip(names[1:19], listed, strict=True))
+    assert split.index.tolist() == list(range(18))
+    assert notices == ["2 images are on neither official list: left out."]
+
+
+def test_an_official_split_without_a_test_image_is_refused():
+    table = table_of(["Mass"] * 20)
+    dataset = dataset_of(table, train_val=table["Image Index"], test=["elsewhere.png"])
+    with pytest.raises(DataError, match="leaves test without an image"):
+        split_images(choose_images(table, seed=0), dataset, method="official", seed=0)
+
+
+DEALT = ["train"] * 6 + ["val"] * 2 + ["test"] * 2
+NONE_ASKED_FOR = {"test_share": 0}
+
+
+@pytest.fixture
+def split_dealt_as(monkeypatch):
+    """Splits ten images, of which the official lists have the last two as test, as it is told."""
+    chosen = choose_images(table_of(["Mass"] * 10, list("abcdefghij")), seed=0)
+    names = chosen["Image Index"]
+    dataset = dataset_of(chosen, train_val=names[:8], test=names[8:])
+
+    def split(method, change, **shares):
+        dealt = change(chosen.assign(split=DEALT))
+        monkeypatch.setitem(splits._SPLITTERS, method, lambda *_: (dealt, []))
+        return split_images(chosen, dataset, method=method, seed=0, **shares)[0]
+
+    return split
+
+
+@pytest.mark.parametrize(
+    ("method", "change", "shares", "says"),
+    [
+        ("patient", lambda d: pd.concat([d, d[:1]]), {}, "an image is in two splits"),
+        (
+            "patient",
+            lambda d: d.assign(digest=[*"abcdefghi", "a"]),
+            {},
+            "an image is in two splits under two names",
+        ),
+        (
+            "patient",
+            lambda d: d.assign(**{"Patient ID": [*"abcdefghi", "a"]}),
+            {},
+            "a patient is in two splits",
+        ),
+        (
+            "official",
+            lambda d: d.assign(**{"Patient ID": [*"abcdef", "a", *"hij"]}),
+            {},
+            "a patient is in train and val",
+        ),
+        (
+            "official",
+            lambda d: d.assign(split=["test", *DEALT[1:]]),
+            {},
+            "an image is not where the data set's lists put it",
+        ),
+        (
+            "paper",
+            lambda d: d.assign(split=["test", *DEALT[1:]]),
+            {},
+            "the test split has another size than 20%",
+        ),
+        (
+            "paper",
+            lambda d: d.assign(split=[*DEALT[:9], "train"]),
+            {},
+            "the test split has another size than 20%",
+        ),
+        ("patient", lambda d: d, NONE_ASKED_FOR, "there is a test split, and none was asked for"),
+    ],
+)
+def test_a_split_that_breaks_its_promise_is_stopped(split_dealt_as, method, change, shares, says):
+    """As it would be if the code that deals the images were wrong."""
+    with pytest.raises(DataError) as caught:
+        split_dealt_as(method, change, **shares)
+    assert str(caught.value) == (
+        f"The {method} split is wrong: {says}. This is a bug; please report it with the data "
+        "folder's label table."
+    )

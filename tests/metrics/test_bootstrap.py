@@ -17,6 +17,7 @@ from helpers.bootstrap_cases import (
 
 from cxr_keras.metrics import bootstrap
 
+FEW = bootstrap.Resampling(50)
 INTERVAL = ["auroc_low", "auroc_high", "ap_low", "ap_high"]
 
 
@@ -210,10 +211,21 @@ def test_a_label_of_four_patients_has_no_bounds_and_one_of_five_has():
     probability = np.random.default_rng(0).random((40, 2))
     patients = np.arange(40) // 4
     options = {"labels": "ab", "averages": {"both": [0, 1]}}
-    options["resampling"] = bootstrap.Resampling(50)
+    options["resampling"] = FEW
     table = bootstrap.intervals(truth, probability, patients, **options).set_index("label")
     assert table.loc["a", INTERVAL].isna().all()
     assert table.loc["a", ["auroc", "ap"]].notna().all()
     assert table.loc[["b", "both"], INTERVAL].notna().all(axis=None)
     other = bootstrap.paired_differences(truth, probability, 1 - probability, patients, **options)
     assert other["auroc_p"].isna().tolist() == [True, False, False]
+
+
+def test_a_label_that_four_patients_lack_has_no_bounds_and_one_that_five_lack_has():
+    truth = np.ones((40, 2), int)
+    truth[:16, 0] = 0  # 16 images of 4 patients
+    truth[:20, 1] = 0  # 20 images of 5
+    probability = np.random.default_rng(0).random((40, 2))
+    table = bootstrap.intervals(
+        truth, probability, np.arange(40) // 4, labels="ab", averages={}, resampling=FEW
+    )
+    assert table[INTERVAL].notna().all(axis=1).tolist() == [False, True]

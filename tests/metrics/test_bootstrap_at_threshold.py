@@ -71,7 +71,20 @@ def test_an_average_over_labels_without_intervals_has_none():
     assert table.loc["all", INTERVAL].notna().all()
 
 
-@pytest.mark.parametrize("wrong", [np.full((60, 4), 0.5), np.ones((60, 3)), np.ones(60)])
+def test_an_average_of_one_label_is_that_label_whatever_resamples_leave_undefined():
+    truth, probability, patients = random_case(3, n=30, patients=9)
+    truth[:, 1] = patients == patients[0]
+    probability[patients != patients[1], 2] = 0.1
+    options = {"labels": "abcd", "averages": {"of b": [1], "of c": [2]}, "resamples": 25}
+    table = intervals(truth, probability, patients, predicted=probability >= 0.5, **options)
+    rows = table.set_index("label")
+    np.testing.assert_array_equal(rows.loc[["of b", "of c"]], rows.loc[["b", "c"]])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [np.full((60, 4), 0.5), np.eye(60, 4) / 2, np.ones((60, 3)), np.ones(60)],
+)
 def test_predicted_labels_that_are_none_are_refused(wrong):
     with pytest.raises(DataError, match=r"Predicted labels must be 0 or 1, of the shape \(60, 4\)"):
         intervals(*random_case(0), predicted=wrong, **NAMED)

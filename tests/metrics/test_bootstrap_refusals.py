@@ -56,6 +56,7 @@ def test_wrong_shapes_and_patients_are_refused(change, says):
     [
         ({"resamples": 0}, "Resamples must be 1 or more .* Received: 0"),
         ({"seed": -1}, "The seed must be 0 or more. Received: -1"),
+        ({"level": 0}, "between 0 and 1 .* Received: 0"),
         ({"level": 1.0}, "between 0 and 1 .* Received: 1.0"),
         ({"level": 95}, "between 0 and 1 .* Received: 95"),
         ({"level": float("nan")}, "Received: nan"),

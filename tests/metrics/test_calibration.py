@@ -16,6 +16,7 @@ from cxr_keras.metrics.calibration import (
     brier_score,
     expected_calibration_error,
     fit_scaling,
+    prevalence_shift,
     reliability_table,
 )
 from cxr_keras.metrics.per_label import binary_cross_entropy
@@ -88,6 +89,13 @@ def test_bins_against_a_slow_loop(seed, bins):
         if i < 3:
             by_hand = sum(abs(mean - rate) * images for _, _, mean, rate, images in expected)
             assert error[i] == pytest.approx(by_hand / 70)
+
+
+def test_the_calibration_error_has_fifteen_bins_unless_told_otherwise():
+    truth, probability = random_case(10, n=70)
+    for i, error in enumerate(expected_calibration_error(truth, probability)):
+        bins = slow_bins(truth[:, i], probability[:, i], 15)
+        assert error * 70 == pytest.approx(sum(abs(m - rate) * n for _, _, m, rate, n in bins))
 
 
 def test_a_score_on_an_edge_lies_in_the_lower_bin():
@@ -182,6 +190,24 @@ def test_separable_and_constant_scores_stay_finite(method, scores):
     assert binary_cross_entropy(truth, scaled) <= binary_cross_entropy(truth, probability)
 
 
+def test_a_slope_is_held_at_5_where_nothing_else_holds_it():
+    truth = np.repeat([0, 1], 30)[:, None]
+    for method in ("temperature", "platt"):
+        scaling, _ = fit_scaling(truth, np.array([0.2, 0.8])[truth], labels=["A"], method=method)
+        assert scaling.slope[0] == pytest.approx(5, rel=1e-3)
+
+
+def test_a_slope_of_1_leaves_the_shift_to_be_applied():
+    scaling = Scaling("platt", (1.0, 1.0), (2.0, 0.0))
+    assert scaling.apply([[0.5, 0.3]])[0] == pytest.approx([expit(2), 0.3])
+
+
+def test_scores_in_double_precision_are_told_apart_far_below_the_clip_of_others():
+    scaled = Scaling("temperature", (0.5,), (0.0,)).apply([[1e-14], [1e-12], [1 - 1e-12]])
+    expected = [expit(0.5 * logit(p)) for p in (1e-14, 1e-12, 1 - 1e-12)]
+    assert scaled[:, 0] == pytest.approx(expected, rel=1e-6)
+
+
 def test_constant_scores_are_shifted_to_the_rate_and_keep_their_slope():
     truth = np.array([1] * 30 + [0] * 10)[:, None]
     scaling, _ = fit_scaling(truth, np.full((40, 1), 0.02), labels=["A"], method="platt")
@@ -217,6 +243,33 @@ def test_labels_with_too_little_to_fit_keep_their_probabilities():
     assert not np.array_equal(scaled[:, 1], probability[:, 1])
     _, fewer = fit_scaling(truth, probability, labels=NAMES, method="platt", min_positives=0)
     assert "positives: Edema 0." in fewer[0]
+
+
+@pytest.mark.parametrize("rare", [0, 1])
+def test_five_of_either_class_are_enough_to_fit(rare):
+    truth, probability = random_case(6)
+    truth[:, 0] = 1 - rare
+    truth[:5, 0] = rare
+    scaling, notices = fit_scaling(truth, probability, labels=NAMES, method="platt")
+    assert not any("keep their probabilities" in notice for notice in notices)
+    assert scaling.slope[0] != 1
+
+
+def test_one_positive_is_enough_where_one_is_asked_for():
+    truth, probability = random_case(6)
+    truth[:, 0] = np.arange(200) == 7
+    for fewest in (0, 1):
+        scaling, notices = fit_scaling(
+            truth, probability, labels=NAMES, method="platt", min_positives=fewest
+        )
+        assert not any("keep their probabilities" in notice for notice in notices)
+        assert scaling.slope[0] != 1
+
+
+def test_what_is_too_rare_to_fit_is_kept_even_where_a_steeper_slope_would_suit_it():
+    truth, probability = np.zeros((40, 1)), np.full((40, 1), 0.1)
+    scaling, _ = fit_scaling(truth, probability, labels=["A"], method="platt")
+    assert (scaling.slope, scaling.shift) == ((1,), (0,))
 
 
 def test_one_temperature_needs_positives_in_all_labels_together():
@@ -292,6 +345,8 @@ def test_bad_arguments_are_refused():
     )
     with pytest.raises(DataError, match=r"^Scaling takes \(n_samples, 3\). Received: \(200, 2\)."):
         IDENTITY.apply(probability[:, :2])
+    with pytest.raises(DataError, match=r"Received: \(3,\)"):
+        IDENTITY.apply(probability[0])
     for wrong in (probability + 1, probability - 1, probability * np.nan):
         with pytest.raises(DataError, match="0…1"):
             IDENTITY.apply(wrong)
@@ -303,3 +358,19 @@ def test_bad_arguments_are_refused():
         expected_calibration_error(truth + 1, probability)
     with pytest.raises(DataError, match=r"\(n_samples, 2\)"):
         reliability_table(truth, probability, labels=NAMES[:2])
+
+
+def test_a_shift_to_another_prevalence_is_bayes_rule():
+    """A positive counts new / old times as often as before, a negative by the rest of these."""
+    score, old, new = np.array([0.001, 0.2, 0.9]), np.array([0.1, 0.3, 0.5]), [0.3, 0.02, 0.6]
+    having, lacking = score * new / old, (1 - score) * (1 - np.array(new)) / (1 - old)
+    moved = expit(logit(score) + prevalence_shift(old, new))
+    assert moved == pytest.approx(having / (having + lacking))
+    assert prevalence_shift(old, old) == pytest.approx(np.zeros(3))
+
+
+@pytest.mark.parametrize("wrong", [0, 1, -0.1, 1.1, np.nan])
+def test_a_shift_to_or_from_what_is_no_prevalence_is_refused(wrong):
+    for pair in (([0.1, wrong], [0.2, 0.2]), ([0.1, 0.1], [0.2, wrong])):
+        with pytest.raises(DataError, match=r"above 0 and below 1\. Received: "):
+            prevalence_shift(*pair)

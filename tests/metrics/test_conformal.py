@@ -41,6 +41,28 @@ def test_a_bound_that_is_met_exactly_is_met_in_spite_of_rounding():
     assert threshold == 0.15
 
 
+def test_nine_patients_by_hand():
+    """One of nine may be missed: (1 + 1) / (9 + 1) is the 0.2 that a level of 0.8 allows."""
+    probability = [[0.1 * i, 0.99] for i in range(1, 10)]
+    truth = [[1, 0]] * 9
+    threshold, count = guaranteed_threshold(truth, probability, list("abcdefghi"), level=0.8)
+    assert (threshold, count) == (pytest.approx(0.2), 9)
+
+
+def test_held_shares_by_hand():
+    truth = [[1, 1], [1, 0], [0, 1], [float("nan"), 0]]
+    probability = [[0.5, 0.4], [0.7, 0.5], [0.8, 0.1], [0.9, 0.2]]
+    held, size = held_share(truth, probability, ["ann", "ann", "bob", "cy"], threshold=0.5)
+    assert held == pytest.approx((2 / 3 + 0) / 2)  # of Ann's findings two of three, of Bob's none
+    assert size == (1 + 2 + 1 + 1) / 4
+
+
+def test_no_images_at_all():
+    nothing = np.zeros((0, 2))
+    assert guaranteed_threshold(nothing, nothing, [], level=0.9) == (0.0, 0)
+    assert np.isnan(held_share(nothing, nothing, [], threshold=0.5)).all()
+
+
 @given(cases())
 def test_the_threshold_is_the_highest_that_the_theorem_allows(case):
     truth, probability, patients, level = case

@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from cxr_keras.metrics.localization import (
     AVERAGE,
@@ -19,6 +21,81 @@ def blob(left, top, right, bottom, side=20):
     heat[top:bottom, left:right] = 0.8
     heat[top, left] = 1.0
     return heat
+
+
+def slow_parts(lit):
+    """The sets of pixels that touch by their sides."""
+    left, parts = {(int(r), int(c)) for r, c in np.argwhere(lit)}, []
+    while left:
+        part, fringe = set(), [left.pop()]
+        while fringe:
+            r, c = fringe.pop()
+            part.add((r, c))
+            beside = {(r - 1, c), (r + 1, c), (r, c - 1), (r, c + 1)} & left
+            left -= beside
+            fringe += beside
+        parts.append(part)
+    return parts
+
+
+def pixels_of(box):
+    left, top, right, bottom = box
+    return {(r, c) for r in range(int(top), int(bottom)) for c in range(int(left), int(right))}
+
+
+def slow_measures(heat, boxes):
+    """The measures of a map and of boxes of whole pixels, by counting pixels."""
+    part = max(slow_parts(heat >= heat.max() / 2), key=len)
+    rows, columns = zip(*part, strict=True)
+    drawn = (min(columns), min(rows), max(columns) + 1, max(rows) + 1)
+    own, theirs = pixels_of(drawn), [pixels_of(box) for box in boxes]
+    iou = max(len(own & box) / len(own | box) for box in theirs)
+    iobb = max(len(own & box) / len(own) for box in theirs)
+    middle = ((drawn[0] + drawn[2]) / 2, (drawn[1] + drawn[3]) / 2)
+    inside = [a <= middle[0] <= c and b <= middle[1] <= d for a, b, c, d in boxes]
+    peak = tuple(int(i) for i in np.argwhere(heat == heat.max())[0])
+    found = {"pointing": peak in set().union(*theirs), "mean_iou": iou, "centre": any(inside)}
+    found["energy"] = sum(heat[pixel] for pixel in set().union(*theirs)) / heat.sum()
+    for limit in (0.1, 0.25, 0.3, 0.5):
+        found |= {f"iou_{limit}": iou > limit, f"iobb_{limit}": iobb > limit}
+    return drawn, {name: float(value) for name, value in found.items()}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000))
+def test_against_counting_pixels(seed):
+    rng = np.random.default_rng(seed)
+    heat = rng.choice([0.0, 0.1, 0.3, 0.7, 0.9], (7, 9), p=[0.1, 0.2, 0.2, 0.3, 0.2])
+    heat[rng.integers(7) :] *= 0.3
+    heat[rng.integers(7), rng.integers(9)] = 1
+    heat *= rng.choice([0.2, 1, 30])
+    *_, second, largest = sorted([0, *map(len, slow_parts(heat >= heat.max() / 2))])
+    assume(largest > second)
+    boxes = []
+    for _ in range(rng.integers(1, 4)):
+        left, right = sorted(rng.choice(10, 2, replace=False))
+        top, bottom = sorted(rng.choice(8, 2, replace=False))
+        boxes.append((float(left), float(top), float(right), float(bottom)))
+    box, expected = slow_measures(heat, boxes)
+    assert detected_box(heat) == box
+    assert measure_map(heat, boxes) == pytest.approx(expected)
+    assert set(MEASURES) == set(expected)
+
+
+def test_the_peak_is_the_middle_of_its_pixel():
+    heat = np.zeros((6, 6))
+    heat[3, 2] = 1
+    boxes = {
+        (2.4, 3.4, 6, 6): 1,  # column, row: 2.5, 3.5
+        (0, 0, 2.5, 3.5): 1,  # an edge belongs to its box
+        (2.6, 3, 6, 6): 0,
+        (2, 3.6, 6, 6): 0,
+        (0, 0, 2.4, 6): 0,
+        (0, 0, 6, 3.4): 0,
+    }
+    for box, pointed in boxes.items():
+        found = measure_map(heat, [box])
+        assert (found["pointing"], found["centre"]) == (pointed, pointed), box
 
 
 def test_the_detected_box_is_around_the_largest_part_above_half_the_maximum():
@@ -70,6 +147,14 @@ def test_the_centre_prior_is_highest_in_the_middle():
     np.testing.assert_allclose(prior, prior[::-1, ::-1])
 
 
+def test_the_centre_prior_is_a_bell_of_a_quarter_of_the_side():
+    prior = centre_prior(4)  # the pixels' middles lie 3/8 and 1/8 of the side from the centre
+    away = np.array([-1.5, -0.5, 0.5, 1.5])
+    expected = np.exp(-(away[:, None] ** 2 + away**2) / 2)
+    assert prior == pytest.approx(expected, rel=1e-6)
+    assert prior.dtype == "float32"
+
+
 def made(maps, seed=0):
     rng = np.random.default_rng(seed)
     rows = {"map": "gradcam", "label": rng.choice(["A", "B"], maps, p=[0.7, 0.3])}
@@ -110,3 +195,47 @@ def test_no_intervals_where_none_are_asked_for():
     table = summary(made(30), resamples=0)
     assert table["pointing_low"].isna().all()
     assert table["pointing"].notna().all()
+
+
+KINDS, FINDINGS = ("gradcam", "a later kind"), ("A", "B", "rare")
+
+
+def slow_means(maps):
+    """Of each kind the means of each finding and their average, (8, measures), NaN left out."""
+    rows = []
+    for kind in KINDS:
+        own = [maps[(maps["map"] == kind) & (maps["label"] == name)] for name in FINDINGS]
+        means = pd.DataFrame([some[list(MEASURES)].mean() for some in own])
+        rows += [means, means.mean().to_frame().T]
+    return pd.concat(rows).to_numpy()
+
+
+def test_a_summary_against_maps_truly_repeated():
+    found = pd.concat([made(24), made(24, seed=1)], ignore_index=True)
+    found["map"] = np.repeat(KINDS, 24)
+    found.loc[[3, 30], ["label", "patient"]] = ["rare", 99]  # some resamples have none of it
+    table = summary(found, resamples=40)
+    people = found["patient"].unique()
+    even = np.full(len(people), 1 / len(people))
+    drawn = np.random.default_rng(0).multinomial(len(people), even, 40)
+    assert (drawn[:, list(people).index(99)] == 0).any()
+    again = []
+    for times in drawn:
+        counts = found["patient"].map(dict(zip(people, times, strict=True)))
+        again.append(slow_means(found.loc[found.index.repeat(counts)]))
+    low, high = np.nanpercentile(again, [2.5, 97.5], axis=0)
+    for i, name in enumerate(MEASURES):
+        np.testing.assert_allclose(table[name], slow_means(found)[:, i], rtol=1e-12)
+        np.testing.assert_allclose(table[f"{name}_low"], low[:, i], rtol=1e-12)
+        np.testing.assert_allclose(table[f"{name}_high"], high[:, i], rtol=1e-12)
+    rows = [(kind, name) for kind in KINDS for name in (*FINDINGS, "average")]
+    assert list(zip(table["map"], table["label"], strict=True)) == rows
+    for (kind, name), maps, patients in zip(rows, table["maps"], table["patients"], strict=True):
+        own = found[(found["map"] == kind) & ((found["label"] == name) | (name == "average"))]
+        assert (maps, patients) == (len(own), own["patient"].nunique())
+
+
+def test_a_summary_does_not_depend_on_what_the_rows_are_called():
+    maps = made(24)
+    named = maps.set_index(pd.Index(np.arange(24)[::-1] * 3))
+    pd.testing.assert_frame_equal(summary(named, resamples=40), summary(maps, resamples=40))

@@ -10,7 +10,14 @@ from cxr_keras.cli.tables import metrics_table
 from cxr_keras.data.labels import FINDINGS, LABELS, NO_FINDING
 from cxr_keras.errors import DataError
 from cxr_keras.metrics import per_label
-from cxr_keras.metrics.per_label import average, average_rows, binary_cross_entropy
+from cxr_keras.metrics.per_label import (
+    average,
+    average_rows,
+    baselines,
+    binary_cross_entropy,
+    checked,
+    prevalence_table,
+)
 
 AVERAGE_FINDINGS, AVERAGE_ALL = "average of 14 findings", "average of all 15"
 
@@ -107,6 +114,7 @@ def test_constant_scores_have_an_auroc_of_one_half():
     [
         (lambda t, p: (t, np.where(p == p[0, 0], np.nan, p)), "NaN"),
         (lambda t, p: (t, p + 1), "0…1"),
+        (lambda t, p: (t, p - 0.1), "0…1"),
         (lambda t, p: (t, p * np.inf), "NaN, infinite"),
         (lambda t, p: (t + 1, p), "Truth must be 0, 1 or NaN"),
         (lambda t, p: (t[:5], p), r"Received: \(5, 15\) and \(60, 15\)"),
@@ -120,11 +128,46 @@ def test_bad_arrays_are_refused(spoil, says):
         label_table(*spoil(*random_case(4)))
 
 
+@pytest.mark.parametrize("flag", [0, 1])
+def test_a_label_of_one_class_has_no_ranking(flag):
+    table = per_label.label_table(
+        np.full((3, 1), flag), [[0.1], [0.2], [0.7]], labels=["Mass"], normal=None
+    )
+    assert table.loc[0, ["auroc", "ap"]].isna().all()
+    assert table.loc[0, "accuracy"] == pytest.approx([2, 1][flag] / 3)
+
+
+def test_baselines_leave_the_label_of_no_finding_out():
+    truth = [[1, 0], [0, 1], [0, 1], [0, 1]]
+    table = baselines(truth, labels=["Mass", "Normal"], normal="Normal", base_rates=[0.25, 0.75])
+    assert table["label"].tolist() == ['baseline: always "no"', "baseline: base rates"]
+    assert table.index.tolist() == [0, 1]
+    assert table["accuracy"].tolist() == [0.75, 0.75]
+    entropy = -(np.log(0.25) + 3 * np.log(0.75)) / 4
+    assert table["loss"].tolist() == pytest.approx([-np.log(1e-7) / 4, entropy], rel=1e-6)
+    alone = baselines(truth, labels=["Mass", "Normal"], normal="Normal")
+    assert alone["label"].tolist() == ['baseline: always "no"']
+
+
+def test_the_prevalence_of_labels_known_of_few_images():
+    table = prevalence_table([[1, None, 0], [0, 1, None], [1, None, None]], labels=["a", "b", "c"])
+    columns = ["label", "support", "known", "prevalence", "training_prevalence"]
+    assert list(table.columns) == columns
+    assert table["prevalence"].tolist() == pytest.approx([2 / 3, 1, 0])
+    assert table["training_prevalence"].isna().all()
+
+
+def test_probabilities_are_measured_in_double_precision():
+    given = checked([[1]], np.array([[0.1]], "float32"), 1)
+    assert given.probability.dtype == np.float64
+
+
 def test_binary_cross_entropy_by_hand():
     assert binary_cross_entropy([[1, 0]], [[0.5, 0.25]]) == pytest.approx(
         (np.log(2) - np.log(0.75)) / 2
     )
     assert binary_cross_entropy([[1]], [[0.0]]) == pytest.approx(-np.log(1e-7))
+    assert binary_cross_entropy([[0]], [[1.0]]) == pytest.approx(-np.log(1e-7))
 
 
 def test_the_printed_table_explains_its_dashes():

@@ -153,6 +153,56 @@ def test_labels_with_too_little_to_choose_from_share_one_notice(sensitivity):
     assert "Edema 0, Nodule 80." in fewer[0]
 
 
+def f1_at(prevalence, truth, called):
+    """F1 as it would be where the label has that share of the images."""
+    found, alarms = called[truth].mean(), called[~truth].mean()
+    positive = prevalence * found + (1 - prevalence) * alarms
+    return 2 * prevalence * found / (positive + prevalence)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.lists(st.floats(0.01, 0.99), min_size=3, max_size=3))
+def test_with_a_prevalence_no_threshold_has_a_higher_f1_there(seed, prevalence):
+    truth, probability = random_case(seed, digits=2)
+    truth[:, 2], truth[seed % 80, 2] = 1, 0  # a single negative
+    found, _ = choose_thresholds(truth, probability, labels="ABC", prevalence=prevalence)
+    for i, (threshold, share) in enumerate(zip(found, prevalence, strict=True)):
+        flags, score = truth[:, i] == 1, probability[:, i]
+        best = max(f1_at(share, flags, score >= limit) for limit in set(score))
+        assert f1_at(share, flags, score >= threshold) == pytest.approx(best)
+
+
+def test_a_prevalence_by_hand():
+    truth, score = [1, 0, 1, 0], [0.9, 0.7, 0.5, 0.1]
+    # F1 of the first image is ⅔ at any prevalence p, of the first three 2 / (2 + (1 - p) / 2p)
+    assert one(truth, score, prevalence=[0.5]) == pytest.approx(0.3)
+    assert one(truth, score, prevalence=[0.35]) == pytest.approx(0.3)  # 0.6829
+    assert one(truth, score, prevalence=[0.33]) == pytest.approx(0.8)  # 0.6633, below ⅔
+    # a single negative: 2 / (2 + (1 - p) / p) is 0.57 of all three
+    assert one([1, 0, 1], [0.9, 0.5, 0.1], prevalence=[0.4]) == pytest.approx(0.7)
+
+
+def test_a_label_without_a_prevalence_takes_the_images_as_they_are():
+    for seed in range(10):
+        truth, probability = random_case(seed, digits=2)
+        plain, _ = choose_thresholds(truth, probability, labels="ABC")
+        mixed, _ = choose_thresholds(
+            truth, probability, labels="ABC", prevalence=[np.nan, 0.02, np.nan]
+        )
+        assert (mixed[0], mixed[2]) == (plain[0], plain[2])
+        own, _ = choose_thresholds(truth, probability, labels="ABC", prevalence=[0.02] * 3)
+        assert mixed[1] == own[1]
+
+
+@pytest.mark.parametrize(
+    "prevalence", [[0.1, 0.2], 0.1, [0.1, 0.2, 0.0], [1.0, 0.2, 0.3], [0.1, -0.5, 0.1], [2, 3, 4]]
+)
+def test_a_prevalence_that_cannot_be_is_refused(prevalence):
+    says = r"Give one prevalence per label \(3\), each above 0 and below 1\. Received: "
+    with pytest.raises(DataError, match=says):
+        choose_thresholds(*random_case(9), labels="ABC", prevalence=prevalence)
+
+
 @pytest.mark.parametrize("sensitivity", [0, -0.1, 1.5, float("nan"), float("inf")])
 def test_a_sensitivity_that_cannot_be_is_refused(sensitivity):
     with pytest.raises(DataError) as caught:
