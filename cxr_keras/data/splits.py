@@ -84,7 +84,7 @@ def split_images(
         raise DataError(f"Unknown split method {method!r}. Choose one of: {allowed}.")
     shares = _Shares(*split_shares(val_share, test_share, method))
     rng = np.random.default_rng([seed, 1000])
-    chosen, notices = _SPLITTERS[method](chosen, dataset, shares, rng)
+    chosen, notices = SPLITTERS[method](chosen, dataset, shares, rng)
     sizes = chosen["split"].value_counts()
     wanted = (TRAIN, VAL) if shares.test == 0 else SPLITS
     empty = [name for name in wanted if not sizes.get(name)]
@@ -258,7 +258,7 @@ def _linked_patients(rows: pd.DataFrame) -> pd.Series:
 Splitter = Callable[
     [pd.DataFrame, Dataset, _Shares, np.random.Generator], tuple[pd.DataFrame, list[str]]
 ]
-_SPLITTERS: dict[SplitMethod, Splitter] = {
+SPLITTERS: dict[SplitMethod, Splitter] = {
     "paper": _by_image,
     "patient": _by_patient,
     "official": _by_official_lists,

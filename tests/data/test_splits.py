@@ -294,7 +294,7 @@ def split_dealt_as(monkeypatch):
 
     def split(method, change, **shares):
         dealt = change(chosen.assign(split=DEALT))
-        monkeypatch.setitem(splits._SPLITTERS, method, lambda *_: (dealt, []))
+        monkeypatch.setitem(splits.SPLITTERS, method, lambda *_: (dealt, []))
         return split_images(chosen, dataset, method=method, seed=0, **shares)[0]
 
     return split
