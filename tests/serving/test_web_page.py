@@ -64,8 +64,14 @@ class Page:
         self.one("#tab-split").click()
         self.until(lambda: self.all("#split-list [data-name]"))
 
+    def drawn(self):
+        """Wait until the page has drawn what changed, which it does once a frame."""
+        two_frames = "requestAnimationFrame(() => requestAnimationFrame(() => done()))"
+        self.driver.execute_async_script(f"const done = arguments[0]; {two_frames}")
+
     def number(self, name):
         """A number of the table at the threshold; None where it is undefined."""
+        self.drawn()
         text = self.one(f"#n-{name}").text.replace(",", "")
         return None if text == "undefined" else float(text.split()[0])
 
