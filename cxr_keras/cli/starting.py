@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +29,8 @@ def needs_keras(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _import_keras() -> None:
-    hidden = [name for name in _UNUSED if name not in sys.modules]
+    unused = _UNUSED if os.environ["KERAS_BACKEND"] == "torch" else ()  # TensorFlow needs requests
+    hidden = [name for name in unused if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: not to be found
     try:
         import keras  # noqa: F401
