@@ -122,10 +122,12 @@ def frozen_output(network: keras.Model, spec: ModelSpec | None) -> keras.KerasTe
     if not any(layer.weights for layer in before):
         return None
     try:
-        keras.Model(changing.input, network.output)
+        after = keras.Model(changing.input, network.output)
     except (ValueError, TypeError):  # another path leads around the cut
         return None
-    return changing.input
+    # Keras before 3.14 raises nothing there: it keeps the input at which that path begins
+    begins = [layer for layer in after.layers if isinstance(layer, keras.layers.InputLayer)]
+    return changing.input if len(begins) == len(after.inputs) else None
 
 
 def stored_features(frozen: keras.Model, prepared: Prepared) -> np.ndarray:

@@ -66,7 +66,8 @@ def test_features_without_any_spread():
 
 @given(
     st.lists(st.floats(-50, 1e6), min_size=2, max_size=30),
-    st.lists(st.floats(-5, 50), min_size=1, max_size=80),
+    # scores have seven digits; between steps of 1e-310 numpy's interpolation overflows
+    st.lists(st.floats(-5, 50).map(lambda x: round(x, 9)), min_size=1, max_size=80),
 )
 def test_familiarity_falls_with_the_score_and_is_small_beyond_the_limit(scores, validation):
     guard = Guard((), np.quantile(validation, np.linspace(0, 1, 101)))

@@ -117,7 +117,7 @@ def assemble(root: Path, found: LabelTable, options: ReadOptions) -> Dataset:
 def _with_patients(images: pd.DataFrame, notices: list[str]) -> pd.DataFrame:
     """Each image without a patient becomes a patient of its own."""
     known = images[PATIENT] if PATIENT in images.columns else pd.Series("", index=images.index)
-    known = known.astype(object).fillna("").astype(str).str.strip()
+    known = known.astype(str).where(known.notna(), "").str.strip()
     nameless = known == ""
     if nameless.any():
         notices.append(
