@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from cxr_keras.data.dataset import PATIENT
+from cxr_keras.data.demographics import groups_of
 from cxr_keras.data.splits import TEST
 from cxr_keras.errors import DataError
 from cxr_keras.evaluation.predictions import METRICS, SUBGROUPS, read_predictions
@@ -43,8 +45,9 @@ class Kept:
         except DataError:
             return None
         folder = file.parent if tested else file.parent / VALIDATION
-        tables = [_table(folder / name) for name in (METRICS, SUBGROUPS)]
-        return cls(card.measured_split, predictions.reset_index(drop=True), *tables)
+        metrics, subgroups = (_table(folder / name) for name in (METRICS, SUBGROUPS))
+        subgroups = _with_patients(subgroups, predictions)
+        return cls(card.measured_split, predictions.reset_index(drop=True), metrics, subgroups)
 
 
 def _table(file: Path) -> pd.DataFrame:
@@ -52,3 +55,17 @@ def _table(file: Path) -> pd.DataFrame:
         return pd.read_csv(file)
     except (OSError, ValueError):
         return pd.DataFrame()
+
+
+def _with_patients(subgroups: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
+    """The first tables of subgroups did not say how many patients each has."""
+    if subgroups.empty or "patients" in subgroups:
+        return subgroups
+    groups = groups_of(predictions)
+    counts = {
+        (group, value): number
+        for group in groups
+        for value, number in predictions.groupby(groups[group])[PATIENT].nunique().items()
+    }
+    pairs = zip(subgroups["group"], subgroups["value"], strict=True)
+    return subgroups.assign(patients=[counts.get(pair) for pair in pairs])

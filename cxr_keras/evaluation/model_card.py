@@ -72,7 +72,8 @@ def write_card(run: PathLike, out: PathLike | None = None, *, private: bool = Fa
 
 def model_card(file: Path, *, private: bool = False) -> Document:
     """The card of a model file, as a document; see `write_card`."""
-    card = model_file.read_card(file)
+    # of the paths in an old file only the last part, as a newer one has them
+    card = Card.from_json(model_file.read_card(file).to_json())
     kept = Kept.of(file, card)
     network = str(card.settings.get("model", "a network"))
     made = Document(f"Model card: {network}, {len(card.labels)} labels of chest radiographs")
