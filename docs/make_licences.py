@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -58,31 +59,29 @@ def licence_of(name: str) -> str:
     return said.get("License-Expression") or ", ".join(named) or text
 
 
+def required(name: str, extras: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:
+    """What an installed package with these extras needs and finds here, and with which extras."""
+    for line in metadata.requires(name) or []:
+        found = Requirement(line)
+        marker, other = found.marker, canonicalize_name(found.name)
+        wanted = marker is None or any(marker.evaluate({"extra": e}) for e in {"", *extras})
+        if wanted and any(metadata.distributions(name=other)):
+            yield other, frozenset(found.extras)
+
+
 def parts_of(package: str) -> dict[str, set[str]]:
     """Installed packages, and for which extras of `package` each is needed ("" is the base)."""
-    extras = metadata.metadata(package).get_all("Provides-Extra") or []
     needed: dict[str, set[str]] = defaultdict(set)
-    for extra in ("", *extras):
-        waiting, seen = [(package, frozenset({extra}))], set()
+    for extra in ("", *(metadata.metadata(package).get_all("Provides-Extra") or [])):
+        first = (package, frozenset({extra}))
+        waiting, seen = [first], {first}
         while waiting:
-            name, asked = waiting.pop()
-            if (name, asked) in seen:
-                continue
-            seen.add((name, asked))
-            for line in metadata.requires(name) or []:
-                found = Requirement(line)
-                if found.marker and not any(
-                    found.marker.evaluate({"extra": extra_of}) for extra_of in {"", *asked}
-                ):
-                    continue
-                other = canonicalize_name(found.name)
-                try:
-                    metadata.version(other)
-                except metadata.PackageNotFoundError:
-                    continue
-                waiting.append((other, frozenset(found.extras)))
-                if other != package:
-                    needed[other].add(extra)
+            new = set(required(*waiting.pop())) - seen
+            seen |= new
+            waiting += new
+        for name, _ in seen:
+            needed[name].add(extra)
+    del needed[package]
     return needed
 
 

@@ -25,6 +25,7 @@ from cxr_keras.models.registry import find_spec
 from cxr_keras.runs import model_file, run_folder
 from cxr_keras.runs.card import Card
 from cxr_keras.utils.arguments import PathLike
+from cxr_keras.utils.console import counted
 from cxr_keras.utils.files import make_parent, write_text
 
 SUFFIXES = (".md", ".html")
@@ -72,11 +73,12 @@ def write_card(run: PathLike, out: PathLike | None = None, *, private: bool = Fa
 
 def model_card(file: Path, *, private: bool = False) -> Document:
     """The card of a model file, as a document; see `write_card`."""
-    # of the paths in an old file only the last part, as a newer one has them
-    card = Card.from_json(model_file.read_card(file).to_json())
+    card = model_file.read_card(file).without_paths()
     kept = Kept.of(file, card)
     network = str(card.settings.get("model", "a network"))
-    made = Document(f"Model card: {network}, {len(card.labels)} labels of chest radiographs")
+    made = Document(
+        f"Model card: {network}, {counted(len(card.labels), 'label')} of chest radiographs"
+    )
     made.add("Notice", card.notice, card.split_notice, card.prevalence_notice)
     made.add("Intended use", *INTENDED)
     made.add("The network", *_network(card, network))

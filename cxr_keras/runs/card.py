@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cxr_keras.data.labels import LABELS, NO_FINDING
@@ -90,13 +90,13 @@ class Card:
         """How large the images are that the network takes, and how much of them."""
         return Framing.of(self.data)
 
+    def without_paths(self) -> Card:
+        """The card with the last part alone of each path; one of format 1 holds whole ones."""
+        return replace(self, data=_without_paths(self.data), settings=_without_paths(self.settings))
+
     def to_json(self) -> str:
         """The card as it stands in the archive; of every path in it only the last part."""
-        known = self.__dict__ | {
-            "data": _without_paths(self.data),
-            "settings": _without_paths(self.settings),
-        }
-        return json.dumps({"format": FORMAT} | known, indent=1)
+        return json.dumps({"format": FORMAT} | self.without_paths().__dict__, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Card:

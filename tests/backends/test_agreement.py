@@ -1,6 +1,5 @@
 """One seed, one network, the same numbers on every backend; `.ci/run` installs all three."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -36,8 +35,8 @@ def test_a_trained_network_agrees(trained, phantoms, tmp_path, backend):
 @pytest.mark.parametrize("backend", ["jax", "tensorflow"])
 @pytest.mark.parametrize("name", [s.name for s in list_models() if s.name != "tiny_test_net"])
 def test_every_network_agrees(name, backend, tmp_path):
-    if name.startswith("kerascv") and importlib.util.find_spec("keras_cv") is None:
-        pytest.skip("keras_cv is not installed here; .ci/run installs it for this test")
+    if name.startswith("kerascv"):
+        skip_without("keras_cv")
     model = build_model(name)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 1), dtype="uint8")
     features = keras.Model(model.input, model.get_layer("logits").input)

@@ -1,13 +1,12 @@
 """A calibrated file gives the same probabilities on every backend and in ONNX Runtime."""
 
-import importlib.util
 import shutil
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.backends import run_bare
+from helpers.backends import run_bare, skip_without
 
 from cxr_keras import calibrate, ensemble
 from cxr_keras.data.images import read_image
@@ -47,9 +46,7 @@ def test_a_calibrated_file_agrees_with_its_predictions(calibrated, tmp_path, bac
 
 @pytest.mark.slow
 def test_a_calibrated_file_agrees_in_onnx(calibrated, tmp_path):
-    for package in ("onnxscript", "onnxruntime"):
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed here; .ci/run installs it for this test")
+    skip_without("onnxscript", "onnxruntime")
     import onnxruntime
 
     folders, pixels = calibrated

@@ -3,7 +3,6 @@
 `KERAS_BACKEND=jax python -m pytest -m "" tests/backends` runs it on JAX; `.ci/run` runs it on all.
 """
 
-import importlib.util
 import json
 import os
 import signal
@@ -15,6 +14,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.backends import skip_without
 
 from cxr_keras import calibrate, ensemble, evaluate, load_model, predict, train
 from cxr_keras.data.phantom import write_phantoms
@@ -58,8 +58,8 @@ def pixels_of(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_trains(name, few, tmp_path):
-    if name.startswith("kerascv") and importlib.util.find_spec("keras_cv") is None:
-        pytest.skip("keras_cv is not installed here; .ci/run installs it for this test")
+    if name.startswith("kerascv"):
+        skip_without("keras_cv")
     weights = "none" if get_spec(name).pretrained else None
     run = train(name, few, epochs=1, batch_size=8, weights=weights, folder=tmp_path)
     assert np.isfinite(run.history[["loss", "val_loss"]]).all(axis=None)

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 
 import numpy as np
 import pytest
@@ -27,10 +28,11 @@ for line in sys.stdin:
 """
 
 
-def skip_without(backend):
-    """Skip a test where a backend is not installed."""
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed here; .ci/run installs it for this test")
+def skip_without(*packages):
+    """Skip a test where a backend or another package is not installed."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed here; .ci/run installs it for this test")
 
 
 def run_on(backend, code, *arguments):
@@ -69,9 +71,13 @@ def run_bare(model_file, pixels, backend, folder):
     np.save(folder / "pixels.npy", pixels)
     process, said = _bare(backend)
     asked = [str(model_file), str(folder / "pixels.npy"), str(folder / "out.npy")]
+    watchdog = threading.Timer(170, process.kill)
+    watchdog.start()
     process.stdin.write(json.dumps(asked) + "\n")
     process.stdin.flush()
-    if process.stdout.readline() != "done\n":
+    answer = process.stdout.readline()
+    watchdog.cancel()
+    if answer != "done\n":
         _bare.cache_clear()
         process.wait()
         said.seek(0)

@@ -110,7 +110,7 @@ def test_ctrl_c_answers_what_was_accepted_and_ends_within_two_seconds(server, fi
     answered = [len(one.json()["results"]) for one in done if one.status_code == 200]
     told = [one for one in done if one.status_code == 503]  # on a machine that is too busy
     assert len(answered) + len(told) == 4
-    assert set(answered) <= {16}
+    assert set(answered) == {16}
     assert said[-1] == "Ended.\n"
     assert took < 2 + 3  # what a busy machine may add
 
