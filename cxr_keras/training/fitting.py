@@ -24,6 +24,7 @@ from cxr_keras.training.rates import body_rates
 from cxr_keras.training.schedules import Plateau, learning_rate
 from cxr_keras.training.validation import Validation, check_monitor
 from cxr_keras.utils.console import notice, progress_bar
+from cxr_keras.utils.interrupts import interrupts_kept
 
 
 def fit(
@@ -64,6 +65,7 @@ def fit(
         together = team.batch_sum if config.sync_batch_norm and team.size > 1 else None
         with (
             progress_bar(title, steps) as bar,
+            interrupts_kept() as check,
             native_kernels(model, together),
             averaged_gradients(model.optimizer, model.trainable_variables, team),
         ):
@@ -81,6 +83,7 @@ def fit(
                     guard,
                     recorder,
                     ProgressLog(bar, config.epochs),
+                    keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: check()),
                     *callbacks,
                 ],
             )
