@@ -13,19 +13,20 @@ from helpers.backends import run_bare, skip_without
 from cxr_keras import build_model, load_model, train
 from cxr_keras.data.images import read_image
 from cxr_keras.models.registry import list_models
+from cxr_keras.runs.model_file import read_card
 
 
 @pytest.fixture(scope="module")
 def trained(phantoms, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    return train("resnet_custom", phantoms, epochs=1, folder=str(folder)).folder
+    return train("resnet_custom", phantoms, epochs=1, size=64, folder=str(folder)).folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "jax", "tensorflow"])
 def test_a_trained_network_agrees(trained, phantoms, tmp_path, backend):
     images = sorted((phantoms / "images").iterdir())[:4]
-    pixels = np.stack([read_image(path) for path in images])[..., None]
+    pixels = np.stack([read_image(path, read_card(trained).framing) for path in images])[..., None]
     found = run_bare(trained / "model.keras", pixels, backend, tmp_path)
     expected = load_model(trained).predict_on_batch(pixels)
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -56,12 +57,12 @@ from cxr_keras import build_model, train
 
 data, folder = sys.argv[1], sys.argv[2]
 keras.utils.set_random_seed(7)
-model = build_model("resnet_custom")
+model = build_model("resnet_custom", size=64)
 np.savez(folder + "/start.npz", *model.get_weights())
 for layer in model.layers:
     if isinstance(layer, keras.layers.Dropout):
         layer.rate = 0.0
-run = train(model, data, epochs=3, lr=2e-4, folder=folder, name="run")
+run = train(model, data, epochs=3, size=64, lr=2e-4, folder=folder, name="run")
 """
 
 
@@ -103,7 +104,7 @@ def test_a_run_is_used_on_the_others(trained, phantoms, run_cli, tmp_path, backe
     """Made on one backend, used on another, both ways, by every command that takes a run."""
     skip_without(backend)
     options = ("--data", phantoms, "--epochs", 1, "--output-dir", tmp_path, "--name", "there")
-    there = run_cli("train", "resnet_custom", *options, KERAS_BACKEND=backend)
+    there = run_cli("train", "resnet_custom", *options, "--size", 64, KERAS_BACKEND=backend)
     assert there.returncode == 0, there.stderr
     for folder, user in ((trained, backend), (tmp_path / "there", "torch")):
         out = tmp_path / f"on-{user}"

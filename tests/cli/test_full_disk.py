@@ -16,6 +16,7 @@ from cxr_keras.data.preparation import prepare
 @pytest.mark.slow
 def test_a_disk_that_fills_while_saving_leaves_the_old_file_whole(phantoms, tmp_path):
     options = ["train", "resnet_custom", "--data", phantoms, "--epochs", 1, "--name", "r"]
+    options += ["--size", 64]
     assert cxr(*options, cwd=tmp_path).returncode == 0
     file = tmp_path / "saved_models" / "r" / "model.keras"
     before = file.read_bytes()
@@ -72,7 +73,7 @@ def test_a_disk_that_fills_under_the_feature_store(phantoms, tmp_path):
 @pytest.mark.slow
 def test_a_disk_that_fills_under_the_checkpoint_leaves_the_old_one_whole(phantoms, tmp_path):
     options = ["train", "resnet_custom", "--data", str(phantoms), "--epochs", "3", "--name", "r"]
-    options += ["--checkpoint-every", "1", "--output-dir", str(tmp_path)]
+    options += ["--size", "64", "--checkpoint-every", "1", "--output-dir", str(tmp_path)]
     file = tmp_path / "r" / "checkpoint.npz"
     killed_when([sys.executable, "-m", "cxr_keras", *options], file.exists, dict(os.environ))
     before = file.read_bytes()

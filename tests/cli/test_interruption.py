@@ -117,7 +117,8 @@ def test_killed_while_the_frozen_part_is_stored(phantoms, tmp_path):
 def test_killed_while_the_checkpoint_is_written(phantoms, tmp_path):
     """Whenever the kill comes, the checkpoint under the final name is whole, and resumes."""
     options = ["train", "alexnet_custom", "--data", str(phantoms), "--epochs", "2", "--name", "r"]
-    options += ["--checkpoint-every", "1", "--per-class", "2", "--output-dir", str(tmp_path)]
+    options += ["--size", "64", "--checkpoint-every", "1", "--per-class", "2"]
+    options += ["--output-dir", str(tmp_path)]
     command = [sys.executable, "-m", "cxr_keras", *options]
     whole = tmp_path / "r" / "checkpoint.npz"
 

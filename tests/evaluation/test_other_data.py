@@ -190,7 +190,8 @@ def test_a_balanced_choice_is_said_by_every_command_that_prints_such_numbers(
 ):
     sentence = "at most 2 for each label"
     trained = run_cli(
-        *("train", "resnet_custom", "--data", phantoms, "--epochs", 1, "--per-class", 2),
+        *("train", "resnet_custom", "--data", phantoms, "--epochs", 1, "--size", 64),
+        *("--per-class", 2),
         cwd=tmp_path,
     )
     assert trained.returncode == 0, trained.stderr

@@ -119,7 +119,7 @@ def test_kill_9_leaves_the_old_run_and_the_command_goes_on_with_the_new_one(
     run_cli, phantoms, tmp_path
 ):
     command = ["train", "resnet_custom", "--data", phantoms, "--output-dir", tmp_path]
-    command += ["--name", "r", "--checkpoint-every", 1, "--epochs"]
+    command += ["--size", 64, "--name", "r", "--checkpoint-every", 1, "--epochs"]
     assert run_cli(*command, 1).returncode == 0
     before = contents(tmp_path / "r")
     process = subprocess.Popen(
