@@ -152,6 +152,7 @@ def test_wrong_use_of_the_real_program(run_cli, tmp_path):
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_debug_shows_the_traceback(run_cli, tmp_path):
     result = run_cli("--debug", "predict", "nowhere", "x.png", cwd=tmp_path)
     assert result.returncode == 1

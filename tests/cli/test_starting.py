@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import sys
 from cxr_keras.cli import main
@@ -14,6 +16,7 @@ import matplotlib.pyplot, requests, sklearn.metrics
 """
 
 
+@pytest.mark.slow
 def test_unused_parts_of_keras_are_not_imported_and_can_be():
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False

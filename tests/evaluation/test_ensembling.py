@@ -101,6 +101,7 @@ def test_heat_maps_of_an_ensemble_are_the_mean_of_its_members(
     assert found.cell == heat_maps(load_model(run.folder), method).cell
 
 
+@pytest.mark.slow
 def test_heat_maps_of_an_ensemble_are_drawn_and_measured(both, phantoms, tmp_path):
     image = next((phantoms / "images").iterdir())
     rows = predict(both.folder, [image], heatmaps=tmp_path / "maps", method="layercam")

@@ -30,7 +30,7 @@ from helpers.places import ROOT
 
 DATABASE = DirectoryBasedExampleDatabase(ROOT / ".hypothesis" / "examples")
 VARIABLE = "CXR_KERAS_FUZZ_EXAMPLES"
-EXAMPLES = {"quick": 24, "thorough": int(os.environ.get(VARIABLE, 2000))}
+EXAMPLES = {"quick": 24, "thorough": int(os.environ.get(VARIABLE, 1000))}
 ROOM = 2_000_000_000  # bytes that a small file may make the process ask for
 
 

@@ -41,6 +41,7 @@ def test_a_run_in_bfloat16_is_measured_and_loads_in_float32(phantoms, tmp_path):
     np.testing.assert_allclose(found, table.filter(like="prob_"), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_predict_and_evaluate_in_bfloat16(run, phantoms, second, tmp_path):
     exact, rough = (predict(run.folder, phantoms, precision=p) for p in ("float32", "bfloat16"))
     gap = max(

@@ -13,6 +13,7 @@ from cxr_keras.runs import model_file, run_folder
 LISTS = (model_file.TRAINED_ON, model_file.TUNED_ON)
 
 
+@pytest.mark.slow
 def test_no_path_of_this_machine_is_in_a_model_file(
     many_labels_run, many_copy, many_labels, tmp_path
 ):

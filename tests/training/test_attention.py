@@ -85,6 +85,7 @@ def test_pixels_and_order_are_those_of_a_training_without_boxes(prepared, phanto
     assert not (boxed & (truth == 0)).any()  # a phantom's box is of a finding that it has
 
 
+@pytest.mark.slow
 def test_a_run_with_boxes_resumes_and_loads_as_any_other(phantoms, tmp_path):
     boxes = phantoms / "BBox_List_2017.csv"
     options = TINY | {"boxes": boxes, "augment": "light", "ema": 0.9, "folder": tmp_path}

@@ -89,6 +89,7 @@ def test_calibrate_takes_its_validation_split_at_its_size(many_labels, tiny_mode
     np.testing.assert_allclose(list(row.probabilities.values()), after[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_heat_maps_are_of_its_images(small, phantoms, tmp_path):
     image = images_of(small, phantoms)[0]
     assert not predict(small.folder, image, heatmaps=tmp_path)[0].error
