@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.backends import probabilities
 
 from cxr_keras import calibrate, ensemble, evaluate, load_model, predict, train
 from cxr_keras.data.preparation import prepare
@@ -21,10 +22,6 @@ from cxr_keras.errors import CxrError
 from cxr_keras.inference.grad_cam import grad_cam
 
 BACKEND = keras.backend.backend()
-
-
-def probabilities(table):
-    return table.filter(like="prob_").to_numpy()
 
 
 def pixels_of(folder):

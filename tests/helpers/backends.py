@@ -28,6 +28,11 @@ for line in sys.stdin:
 """
 
 
+def probabilities(table):
+    """Those in a table of predictions, (n, n_labels)."""
+    return table.filter(like="prob_").to_numpy()
+
+
 def skip_without(*packages):
     """Skip a test where a backend or another package is not installed."""
     for package in packages:
