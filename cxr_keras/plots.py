@@ -243,7 +243,7 @@ def sheet_figure(shown: Sequence[tuple[np.ndarray, np.ndarray, Sequence[Any], st
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
         lay_heat(axes, heat)
         outline(axes, boxes)
-        axes.set_title(caption, fontsize=7)
+        axes.set_title(caption, fontsize=7, parse_math=False)  # names of files may have a $
     figure.tight_layout()
     return figure
 

@@ -82,7 +82,8 @@ class Dataset:
                 (uncertain: unknown) or nothing (unknown); "view", "age" (years), "sex" (F, M) and
                 "split" (train, val, test) are taken where they are there.
             images: the folder that the image column's paths are relative to; or a function from an
-                image's name to its grey pixels, a uint8 array (height, width), 0 black … 255 white.
+                image's name to its grey pixels, a uint8 array (height, width), 0 black … 255 white,
+                which is called for one image at a time.
             labels: names of the columns of labels; of names, "No Finding" or "Normal" is the one
                 that says that there is no finding.
             image_column: the column of the images' names or paths.

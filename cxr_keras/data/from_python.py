@@ -14,7 +14,7 @@ import pandas as pd
 from cxr_keras.data.dataset import AGE, GENDER, IMAGE, PATH, PATIENT, VIEW, Dataset
 from cxr_keras.data.images import frame_array
 from cxr_keras.data.labels import LabelSet, normal_of
-from cxr_keras.data.pixel_store import PixelStore, pixel_digest
+from cxr_keras.data.pixel_store import PixelStore, pixel_digest, stop_if_too_many_bad
 from cxr_keras.data.readers.layout import MAYBE, NO, UNSAID, YES, LabelTable, ReadOptions, assemble
 from cxr_keras.data.splits import SPLITS
 from cxr_keras.errors import DataError, ImageError
@@ -64,17 +64,23 @@ def function_store(read: Pixels, names: Sequence[str], framing: Framing) -> Pixe
     """The pixels that a function gives, framed, in a temporary file that ends with the program.
 
     Raises:
-        DataError: it gives something else than grey pixels.
+        DataError: it gives something else than grey pixels, or more than 5% are no radiographs.
     """
     side = framing.stored
     rows: list[tuple[str, int, str, str]] = []
+    errors: list[str] = []
     with tempfile.TemporaryFile() as file:
         file.truncate(max(len(names), 1) * side * side)
         pixels = np.memmap(file, "uint8", "r+", shape=(max(len(names), 1), side, side))
         with progress_bar("Reading radiographs", len(names)) as bar:
-            framed = threaded_map(lambda name: _framed(read, name, framing), names)
+            # read here, one after the other: the function may share a file or an archive
+            arrays = ((name, np.asarray(read(name))) for name in names)
+            framed = threaded_map(lambda pair: _framed(*pair, framing), arrays)
             for name, (square, error) in zip(names, framed, strict=True):
-                if not error:
+                if error:
+                    errors.append(error)
+                    stop_if_too_many_bad(errors, len(names))
+                else:
                     pixels[len(rows)] = square
                 digest = "" if error else pixel_digest(square)
                 rows.append((name, -1 if error else len(rows), digest, error))
@@ -83,8 +89,7 @@ def function_store(read: Pixels, names: Sequence[str], framing: Framing) -> Pixe
     return PixelStore(Path(tempfile.gettempdir()), index, pixels)
 
 
-def _framed(read: Pixels, name: str, framing: Framing) -> tuple[np.ndarray, str]:
-    pixels = np.asarray(read(name))
+def _framed(name: str, pixels: np.ndarray, framing: Framing) -> tuple[np.ndarray, str]:
     if pixels.ndim != 2 or pixels.dtype != np.uint8 or not pixels.size:
         raise DataError(
             "The function for pixels must give a uint8 array (height, width), 0 black … 255 "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -178,14 +179,22 @@ def image_size(path: ImageFile) -> tuple[int, int]:
 def find_image_files(folder: Path) -> list[Path]:
     """Every PNG, JPEG and DICOM file below `folder`, in natural reading order.
 
-    PNG and JPEG by their suffix, DICOM by its content as well; hidden files are left out, and the
-    DICOMDIR of a folder, which holds no image.
+    PNG and JPEG by their suffix, DICOM by its content as well; hidden files and folders are left
+    out, and the DICOMDIR of a folder, which holds no image. Links to folders are followed, each
+    folder once.
     """
+    found, seen = [], {os.path.realpath(folder)}
+    for place, folders, files in os.walk(folder, followlinks=True):
+        within = {name: os.path.realpath(os.path.join(place, name)) for name in sorted(folders)}
+        folders[:] = [
+            name for name, real in within.items() if not name.startswith(".") and real not in seen
+        ]
+        seen.update(within[name] for name in folders)
+        found += [Path(place, name) for name in files if not name.startswith(".")]
     return sorted(
         path
-        for path in folder.rglob("*")
+        for path in found
         if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.name.upper() != dicom.DIRECTORY
         and (path.suffix.lower() in SUFFIXES or dicom.is_dicom(path))
     )

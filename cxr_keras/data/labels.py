@@ -27,12 +27,13 @@ class LabelSet:
     """The labels of a data set.
 
     Attributes:
-        names: in order, each once, without "|".
+        names: in order, each once, without "|" and without blanks around it.
         normal: the one of them that says that there is no finding; None if none does.
         aliases: other spelling → the name it means.
 
     Raises:
-        DataError: no name, one twice or with "|" in it, or a `normal` that is none of them.
+        DataError: no name, an empty one, one twice, with "|" in it or blanks around it, or a
+            `normal` that is none of them.
     """
 
     names: tuple[str, ...]
@@ -43,11 +44,12 @@ class LabelSet:
         object.__setattr__(self, "names", tuple(self.names))
         keys = [plain(name) for name in self.names]
         twice = [name for name, key in zip(self.names, keys, strict=True) if keys.count(key) > 1]
-        if not self.names or twice or any(SEPARATOR in name for name in self.names):
-            received = ", ".join(map(repr, twice or self.names)) or "none"
+        bad = twice + [name for name in self.names if SEPARATOR in name or name != name.strip()]
+        if not self.names or bad or "" in self.names:
+            received = ", ".join(map(repr, bad or self.names)) or "none"
             raise DataError(
-                "A label set needs one or more names, each once whatever its case, and without "
-                f"{SEPARATOR!r}. Received: {received}."
+                "A label set needs one or more names, each once whatever its case, without "
+                f"{SEPARATOR!r} and without blanks around it. Received: {received}."
             )
         if self.normal is not None and self.normal not in self.names:
             raise DataError(

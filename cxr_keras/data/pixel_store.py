@@ -8,8 +8,9 @@ it lacks are decoded behind those that it holds. It lies in the cache folder:
 
 Where size and fit are not the default, ".<fit><size>" stands before the key. The key is made of the
 decoder's version, the framing and the data folder's path. An image is found by its path,
-size, and times of modification and of change, so a changed one is decoded anew. Rows that the
-index names are never written again: a process may be training on them. The index is replaced as a
+size, and times of modification and of change, so a changed one is decoded anew. A failure is not
+kept: its cause may be gone at the next use, an extra installed or a disk back. Rows that the index
+names are never written again: a process may be training on them. The index is replaced as a
 whole after the pixels it names are on disk, so whatever ends the work leaves a store of the images
 that were finished.
 """
@@ -51,7 +52,7 @@ _STATE = ["path", "size", "mtime", "ctime"]
 _COLUMNS = [*_STATE, "row", "digest", "error"]
 _TYPES = {name: str if name in ("path", "digest", "error") else "int64" for name in _COLUMNS}
 _NAMES = {"encoding": "utf-8", "errors": "surrogateescape"}  # names of files may be no text
-_UNREADABLE = -1  # the size of a file that is not there: decoded, and refused, at each use
+_UNREADABLE = -1  # the size of a file that is not there
 _SAVE_SHARE, _SAVE_EVERY_S = 0.05, 5.0  # of the time; the index grows with the store
 
 
@@ -111,7 +112,7 @@ def open_store(
             f"It needs {len(paths) * framing.stored**2 / 1e9:.1f} GB; set $CXR_KERAS_CACHE to a "
             "folder with room."
         ) from error
-    _stop_if_too_many_bad([error for error in found["error"] if error], len(found))
+    stop_if_too_many_bad([error for error in found["error"] if error], len(found))
     mark_used(folder)
     answer = found[["path", "row", "digest", "error"]].astype({"row": int})
     return PixelStore(folder, answer, pixels)
@@ -173,6 +174,7 @@ def _read(folder: Path, side: int) -> tuple[pd.DataFrame, np.ndarray]:
                 encoding=_NAMES["encoding"],
                 encoding_errors=_NAMES["errors"],
             )[_COLUMNS]
+            index = index[index["row"] >= 0]  # up to 0.2.0 failures were kept
             pixels = _map(folder, _count(index), side)
             if _moment(file) == before:
                 return index, pixels
@@ -237,7 +239,7 @@ def _append(
                 doubts.update(said)
                 if error:
                     errors.append(error)
-                    _stop_if_too_many_bad(errors, len(found))
+                    stop_if_too_many_bad(errors, len(found))
                 file.write(pixels)
                 new.append((*state, -1 if error else count, digest, error))
                 count += not error
@@ -252,7 +254,8 @@ def _append(
             with suppress(OSError):
                 os.truncate(folder / PIXELS, kept * image_bytes)
             raise
-        _save(folder, file, index, new)
+        if count > kept:
+            _save(folder, file, index, new)
     for doubt, images in doubts.items():
         notice(f"{images:,} of {len(missing):,} images: {doubt}.")
     return _table(new)
@@ -263,7 +266,7 @@ def _save(folder: Path, file: BinaryIO, index: pd.DataFrame, new: list[tuple[obj
     file.flush()
     os.fsync(file.fileno())
     known = pd.concat([index, _table(new)], ignore_index=True)
-    known = known[known["size"] != _UNREADABLE]
+    known = known[(known["size"] != _UNREADABLE) & (known["row"] >= 0)]
     with atomic_file(folder / INDEX) as temporary:
         known.to_csv(temporary, index=False, **_NAMES)
     return _count(known)
@@ -284,7 +287,12 @@ def _decode(
     return found.pixels.tobytes(), pixel_digest(found.pixels), "", found.warnings
 
 
-def _stop_if_too_many_bad(errors: Sequence[str], total: int) -> None:
+def stop_if_too_many_bad(errors: Sequence[str], total: int) -> None:
+    """Stop where so many images are bad that it is no accident.
+
+    Raises:
+        DataError: more than 5% of all are.
+    """
     if len(errors) > MAX_BAD_SHARE * total:
         raise DataError(
             f"More than {MAX_BAD_SHARE:.0%} of the {total:,} images cannot be decoded, so this is "

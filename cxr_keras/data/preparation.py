@@ -236,7 +236,8 @@ def prepare_dataset(
     key = hashlib.sha256(setting.encode()).hexdigest()[:12]
     folder = Path(out) if out else cache_folder(FOLDER, key)
     manifest = _written(manifest, folder)
-    is_phantom = any(map(phantom.is_phantom_folder, dataset.roots))
+    beside = [Path(path).parent.parent for path in manifest[PATH].head(1) if path]  # of a CSV
+    is_phantom = any(map(phantom.is_phantom_folder, (*dataset.roots, *beside)))
     prepared = Prepared(
         root,
         manifest,

@@ -14,6 +14,7 @@ from cxr_keras.data.readers import nih
 from cxr_keras.data.readers.layout import ReadOptions, assemble
 from cxr_keras.data.readers.registry import reader_of
 from cxr_keras.data.readers.table import read_table
+from cxr_keras.data.readers.views import EVERY_VIEW
 from cxr_keras.data.reading import Data, Reading, as_data
 from cxr_keras.errors import DataError
 from cxr_keras.utils.arguments import PathLike
@@ -123,5 +124,6 @@ def _read_table(file: Path, folder: str | None, reading: Reading, allow_missing:
 
 
 def _options(reading: Reading, allow_missing: bool) -> ReadOptions:
-    views = None if reading.views is None else tuple(reading.views)
+    every = (EVERY_VIEW,) if reading.manifest else None  # somebody has chosen its images already
+    views = every if reading.views is None else tuple(reading.views)
     return ReadOptions(reading.uncertain, views, allow_missing)

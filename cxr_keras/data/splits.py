@@ -65,8 +65,8 @@ def split_images(
             splits), "patient" (the same shares; all images of a patient in one split) or
             "official" (the data set's own lists; validation cut from train_val by patient where
             there is no list of it). Copies follow the
-            first of them with "paper"; their patients count as one with "patient"; those of test
-            images are left out of train_val with "official".
+            first of them with "paper"; their patients count as one with "patient"; with "official"
+            those of test images are left out of train and val, those of val images out of train.
         seed: of the split.
         val_share: of the images that are not test, rounded up.
         test_share: of the chosen images, rounded up; 0 for no test split. By default 0.2; not for
@@ -210,13 +210,19 @@ def _by_official_lists(
     test, rest = chosen[in_test], chosen[in_train].drop(index=left_out)
     if VAL in lists:  # the data set's own
         dealt = rest.assign(split=np.where(rest[IMAGE].isin(lists[VAL]), VAL, TRAIN))
+        copied = _copied(dealt)
+        of_val = copied[DIGEST].isin(copied.loc[copied["split"] == VAL, DIGEST])
+        twice = copied.index[of_val & (copied["split"] == TRAIN)]
+        dealt, left_out = dealt.drop(index=twice), left_out.union(twice)
     else:
         val = shares.count_val(len(rest))
         sizes = {TRAIN: len(rest) - val, VAL: val}
         dealt = rest.assign(split=_deal_patients(rest, dataset.labels.names, sizes, rng))
     notices = [f"{neither:,} images are on neither official list: left out."] if neither else []
     notices += _about_copies(
-        chosen, f"{len(left_out):,} of them, in train_val with a copy in test, are left out"
+        chosen,
+        f"{len(left_out):,} of them, in train or val with a copy in test, or in train with one in "
+        "val, are left out",
     )
     both = pd.concat([dealt, test.assign(split=TEST)]).sort_values(IMAGE, ignore_index=True)
     return both, notices

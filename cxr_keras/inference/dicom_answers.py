@@ -21,11 +21,12 @@ import numpy as np
 
 from cxr_keras import __version__
 from cxr_keras.data.dicom import is_dicom, pydicom
+from cxr_keras.data.readers.harmonised import same_finding
 from cxr_keras.errors import CxrError
 from cxr_keras.inference.files import Prediction
 from cxr_keras.runs.card import Card
 from cxr_keras.utils.arguments import PathLike
-from cxr_keras.utils.files import atomic_file, make_parent
+from cxr_keras.utils.files import atomic_file, make_parent, part_of_file_name
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -43,6 +44,7 @@ _SNOMED = {
     "Nodule": ("27925004", "Nodule"),
     "Fibrosis": ("112674009", "Fibrosis"),
 }
+_CODE_LETTERS = 16  # of a code value, which is a short string (SH)
 _NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
 _EMPTY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber"),
@@ -311,7 +313,7 @@ class Answers:
         """Write a picture of a row's heat map, see `secondary_capture`."""
         if self._captures is None:
             return row
-        target = self._captures / f"{self._names[row.path]}.{label.replace(' ', '_')}.dcm"
+        target = self._captures / f"{self._names[row.path]}.{part_of_file_name(label)}.dcm"
         return self._write(
             row, target, lambda source: secondary_capture(picture, label, source, self._algorithm)
         )
@@ -365,10 +367,14 @@ def _group(hd: Any, label: str, value: float, limit: float, image: Any, algorith
 
 
 def _finding(hd: Any, label: str) -> Any:
-    if label in _SNOMED:
-        return _code(hd, "SCT", *_SNOMED[label])
-    value = "".join(letter for letter in label.upper() if letter.isalnum())[:16]
-    return _code(hd, SCHEME, value or "LABEL", label[:64])
+    known = next((code for name, code in _SNOMED.items() if same_finding(name, label)), None)
+    if known:
+        return _code(hd, "SCT", *known)
+    value = "".join(letter for letter in label.upper() if letter.isalnum())
+    if not 0 < len(value) <= _CODE_LETTERS:  # two labels must not become one
+        end = hashlib.sha256(label.encode()).hexdigest()[:6].upper()
+        value = value[: _CODE_LETTERS - len(end)] + end
+    return _code(hd, SCHEME, value, label[:64])
 
 
 def _code(hd: Any, scheme: str, value: str, meaning: str) -> Any:

@@ -22,7 +22,7 @@ from cxr_keras.metrics.localization import Box
 from cxr_keras.runs.card import Card
 from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.console import notice
-from cxr_keras.utils.files import make_parent
+from cxr_keras.utils.files import make_parent, part_of_file_name
 
 MOST = 40  # images on a sheet
 _SHOWN_SIZE = 896  # in pixels of the network's view; a little more is stored around it
@@ -80,7 +80,7 @@ class Pictures:
                 words = f"{self._caption(row, name)}\n{RESEARCH}"
                 row = self._answers.capture(row, name, burned_in(film, heat, words))
             if self._folder is not None:
-                file = f"{self._names[row.path]}.{name.replace(' ', '_')}.png"
+                file = f"{self._names[row.path]}.{part_of_file_name(name)}.png"
                 save_overlay(
                     film,
                     heat,
@@ -196,7 +196,7 @@ def _boxes(row: Prediction, known: Known | None, label: str, side: int) -> list[
 def _film(row: Prediction, framing: Framing) -> np.ndarray:
     """The square of a film as the network sees it, in more pixels where its file has more."""
     assert row.pixels is not None
-    shorter = min(image_size(row.path))
-    if row.corrected or shorter <= len(row.pixels):
+    size = min(_SHOWN_SIZE, min(image_size(row.path)) * 7 // 8)
+    if row.corrected or size <= framing.size:
         return row.pixels
-    return read_image(row.path, Framing(min(_SHOWN_SIZE, shorter * 7 // 8), framing.fit))
+    return read_image(row.path, Framing(size, framing.fit))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -46,6 +47,11 @@ def cache_folder(*parts: str) -> Path:
             f"Set ${CACHE_VARIABLE} to a folder that you can write."
         ) from error
     return folder
+
+
+def part_of_file_name(text: str) -> str:
+    """`text` as it may stand in the name of a file, wherever it comes from: letters and digits."""
+    return re.sub(r"[^\w.-]+", "_", text)
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 """Data sets made in Python: a table, and a folder or a function for the pixels."""
 
+import threading
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -234,3 +237,25 @@ def test_a_run_on_data_made_in_python_asks_for_it(table, tmp_path):
     assert "made in Python, made. Give it: evaluate(run, data)" in refusal(
         own_data, tmp_path / "model.keras", card
     )
+
+
+def test_a_function_is_never_called_twice_at_a_time(table):
+    """It may read all images from one open file."""
+    busy = threading.Lock()
+
+    def read(name):
+        assert busy.acquire(blocking=False), "called while it was at work"
+        time.sleep(0.002)
+        found = pixels(name)
+        busy.release()
+        return found
+
+    assert len(prepare(Dataset.from_table(table, read, labels=LABELS), size=64).manifest) == 20
+
+
+def test_many_images_that_are_none_stop(table):
+    def narrow(name):
+        return np.zeros((1, 90_000), "uint8") if name > "15.png" else pixels(name)
+
+    said = refusal(prepare, Dataset.from_table(table, narrow, labels=LABELS), size=64)
+    assert said.startswith("More than 5% of the 20 images cannot be decoded")

@@ -269,3 +269,14 @@ def test_what_may_be_no_radiograph_is_said(pixels, doubts, tmp_path):
     path = tmp_path / "image.png"
     Image.fromarray(pixels.astype("uint8")).save(path)
     assert read_radiograph(path).warnings == doubts
+
+
+def test_find_image_files_follows_links_to_folders_once(tmp_path):
+    (tmp_path / "elsewhere/deep").mkdir(parents=True)
+    (tmp_path / "films").mkdir()
+    for name in ("elsewhere/deep/b.png", "films/a.png"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "films/more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/deep/round").symlink_to(tmp_path / "films")
+    found = [path.relative_to(tmp_path).as_posix() for path in find_image_files(tmp_path / "films")]
+    assert found == ["films/a.png", "films/more/deep/b.png"]

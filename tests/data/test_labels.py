@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr_keras.data.labels import FINDINGS, LABELS, canonical_label, split_labels
+from cxr_keras.data.labels import FINDINGS, LABELS, LabelSet, canonical_label, split_labels
 from cxr_keras.data.multi_hot import decode, decode_rows, encode, encode_cells
+from cxr_keras.errors import DataError
 
 
 def test_labels_are_nihs_fifteen_in_the_reports_order():
@@ -48,3 +49,11 @@ def test_the_cells_of_many_rows_are_those_of_each(width, rows):
     cells = decode_rows(flags, labels)
     assert cells == [decode(row, labels) for row in flags]
     assert np.array_equal(encode_cells(cells, labels), flags)
+
+
+@pytest.mark.parametrize(
+    "names", [(), ("",), (" Edema", "Mass"), ("Mass\t",), ("A|B",), ("A", "a")]
+)
+def test_names_that_no_cell_could_hold_are_refused(names):
+    with pytest.raises(DataError, match="A label set needs one or more names, each once"):
+        LabelSet(names)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.chexpert import write_chexpert
+from helpers.data_folders import write_csv, write_films
 from helpers.refusals import refusal
 
 from cxr_keras.data.preparation import prepare
@@ -204,3 +205,27 @@ def test_a_manifest_of_a_folder_named_from_here_is_read_from_anywhere(nih, tmp_p
     monkeypatch.chdir(tmp_path)
     again = prepare(reading=Reading(manifest="first/manifest.csv"), size=64)
     assert splits_of(again) == splits_of(first)
+
+
+def test_images_without_any_label_and_of_every_view_come_back(tmp_path):
+    """They are known to have none, as many of RSNA's and VinDr's are."""
+    rows = [
+        f"{n:02d}.png,{n},{'PA' if n % 2 else 'L'},{n % 3 % 2},0,{n % 6 // 5}" for n in range(30)
+    ]
+    write_csv(tmp_path / "t.csv", 'image,patient,view,"Fracture, rib",Normal,Mass', *rows)
+    write_films(tmp_path, [f"{n:02d}.png" for n in range(30)])
+    first = prepare(
+        reading=Reading(table=tmp_path / "t.csv", views=["all"]), size=64, out=tmp_path / "first"
+    )
+    again = prepare(reading=Reading(manifest=first.folder / "manifest.csv"), size=64)
+    assert len(first.manifest) == 30
+    assert splits_of(again) == splits_of(first)
+    for name in ("Finding Labels", "View Position", "digest"):
+        assert again.manifest[name].tolist() == first.manifest[name].tolist(), name
+    assert again.labels.names == ("Fracture, rib", "Mass")  # nobody is Normal
+
+
+def test_phantoms_are_phantoms_by_their_manifest_too(phantoms, tmp_path):
+    prepare(phantoms, size=64, out=tmp_path / "plan")
+    manifest = tmp_path / "plan" / "manifest.csv"
+    assert prepare(reading=Reading(manifest=manifest), size=64).phantoms

@@ -99,6 +99,22 @@ def test_a_file_that_is_gone_is_bad_now_and_good_when_it_is_back(tmp_path):
     assert_holds(pixel_store.open_store(paths, tmp_path), paths)
 
 
+def test_a_failure_that_was_not_the_file_s_is_forgotten(tmp_path, monkeypatch):
+    paths = write_images(tmp_path, 21)
+    opened = Image.open
+
+    def out_of_files(path, **options):
+        if path == str(paths[4]):
+            raise OSError(24, "Too many open files")
+        return opened(path, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Image, "open", out_of_files)
+        store = pixel_store.open_store(paths, tmp_path)
+    assert store.bad()["path"].tolist() == [str(paths[4])]
+    assert_holds(pixel_store.open_store(paths, tmp_path), paths)
+
+
 def test_a_store_cut_short_is_made_again(tmp_path):
     paths = write_images(tmp_path, 3)
     store = pixel_store.open_store(paths, tmp_path)

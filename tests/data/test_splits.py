@@ -205,6 +205,21 @@ def test_with_the_paper_split_only_copies_move():
     assert "2 images are copies of others under other names: 2 of them moved" in notices[0]
 
 
+def test_with_lists_of_all_three_splits_copies_stay_in_the_later_one():
+    table = table_of(["Mass", "Edema"] * 15, range(30))
+    names = choose_images(table, seed=0)["Image Index"].tolist()
+    lists = {"train": names[:18], "val": names[18:24], "test": names[24:]}
+    dataset = dataset_of(table, **lists)
+    copied = with_copies(choose_images(table, seed=0), {18: 0, 24: 1, 25: 19})
+    split, notices = split_images(copied, dataset, method="official", seed=0)
+    gone = set(names) - set(split["Image Index"])
+    assert gone == {names[0], names[1], names[19]}
+    assert (
+        "3 images are copies of others under other names: 3 of them, in train or val" in notices[0]
+    )
+    assert shared_images(split) == 0
+
+
 def test_patients_who_share_an_image_are_in_one_split():
     """A copy under another patient's name drags along that patient's other images."""
     table = table_of(["Mass"] * 60, [i // 3 for i in range(60)])

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 
+import highdicom
 import numpy as np
 import pydicom
 import pytest
@@ -12,7 +13,7 @@ from highdicom.sr import srread
 from pydicom.uid import generate_uid
 
 from cxr_keras import predict
-from cxr_keras.inference.dicom_answers import RESEARCH
+from cxr_keras.inference.dicom_answers import RESEARCH, _finding
 from cxr_keras.inference.heat_maps import HeatMaps
 
 
@@ -110,3 +111,13 @@ def test_independent_readers_open_what_is_made_of_a_real_film(run, tmp_path):
     assert "Enhanced SR Document" in dump.stdout
     assert RESEARCH in dump.stdout
     assert dump.stdout.count('"Probability"') == 15
+
+
+def test_codes_of_labels_are_no_two_alike_and_known_ones_are_snomed():
+    labels = ("calcified pleural plaques", "calcified pleural thickening", "Mass", "???", "Hernia")
+    codes = [_finding(highdicom, label) for label in labels]
+    assert len({code.value for code in codes}) == len(labels)
+    assert all(0 < len(code.value) <= 16 for code in codes)
+    assert codes[-1].value == "HERNIA"
+    for label in ("Effusion", "Pleural Effusion", "pleural_effusion"):
+        assert _finding(highdicom, label).value == "60046008"

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.model_files import replace_card
+from PIL import Image
 
-from cxr_keras import load_model, predict
+from cxr_keras import load_model, predict, train
 from cxr_keras.data.images import read_image
 from cxr_keras.data.labels import LABELS
 from cxr_keras.errors import CxrError, ModelError
@@ -82,3 +83,31 @@ def test_no_finding_is_resolved_when_asked(copy, phantoms):
     assert len(predict(copy, [image])[0].findings) == 15
     resolved = predict(copy, [image], resolve_no_finding=True)[0].findings
     assert set(resolved) == set(LABELS) - {"No Finding"}
+
+
+def test_a_label_cannot_lead_out_of_the_folder_of_maps(copy, phantoms, tmp_path):
+    card = model_file.read_card(copy / "model.keras")
+    labels = tuple(f"/../../out {n}/mass" for n in range(15))
+    replace_card(copy / "model.keras", dataclasses.replace(card, labels=labels, normal=None))
+    image = sorted((phantoms / "images").iterdir())[0]
+    predict(copy, [image], heatmaps=tmp_path / "in" / "maps")
+    files = [path for path in (tmp_path / "in").rglob("*") if path.is_file()]
+    assert files
+    assert all(path.parent == tmp_path / "in" / "maps" for path in files)
+    assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("side", [66, 70, 72, 73, 80])
+def test_heat_maps_of_images_hardly_larger_than_a_small_network(whole_run, tmp_path, side):
+    Image.fromarray(np.arange(side * side, dtype="uint8").reshape(side, side)).save(
+        tmp_path / "$x$_$.png"
+    )
+    predict(whole_run, [tmp_path], heatmaps=tmp_path / "maps", sheet=tmp_path / "sheet.png")
+    assert len(list((tmp_path / "maps").iterdir())) >= 1
+
+
+@pytest.fixture(scope="module")
+def whole_run(phantoms, tmp_path_factory):
+    """A network of 64 px that sees the whole image."""
+    folder = tmp_path_factory.mktemp("whole")
+    return train("resnet_custom", phantoms, epochs=1, size=64, fit="whole", folder=folder).folder

@@ -62,7 +62,7 @@ class ImageFiles:
         """Name without suffix → the files of that name."""
         names = defaultdict(list)
         for path in find_image_files(self.folder):
-            names[path.stem].append(path.relative_to(self.folder).as_posix())
+            names[_parts(path.name)[-1]].append(path.relative_to(self.folder).as_posix())
         return names
 
 

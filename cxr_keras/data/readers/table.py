@@ -16,7 +16,7 @@ this program writes is such a table, its "Unknown Labels" and its splits include
 Rules for what a table may hold, each counted and said:
 
 - a blank cell of names is unknown where the table has a name for normal ("No Finding", "Normal"):
-  the image is left out; elsewhere it means that there is no finding;
+  the image is left out; elsewhere, and in a manifest, it means that there is no finding;
 - a blank cell of a label's own column is unknown; but absent where the whole table says nowhere 0;
 - "No Finding" beside a finding is dropped: the finding stands;
 - a column "split" that holds nothing but train, val and test gives the data set's own lists.
@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxr_keras.data.dataset import AGE, GENDER, IMAGE, PATH, PATIENT, VIEW
+from cxr_keras.data.dataset import AGE, GENDER, IMAGE, PATH, PATIENT, UNKNOWN_LABELS, VIEW
 from cxr_keras.data.labels import LabelSet
 from cxr_keras.data.readers.csv_files import read_csv
 from cxr_keras.data.readers.image_files import ImageFiles
@@ -42,6 +42,8 @@ from cxr_keras.data.readers.table_labels import (
     is_label_column,
     row_number,
 )
+from cxr_keras.data.selection import CHOSEN_FOR
+from cxr_keras.data.splits import DIGEST
 from cxr_keras.errors import DataError
 
 SPLIT_NAMES = {
@@ -95,6 +97,8 @@ def read_table(
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}. Name the folder that holds the images.")
     rows = _read_rows(table)
+    if {CHOSEN_FOR, DIGEST} <= set(rows.columns) and UNKNOWN_LABELS not in rows.columns:
+        rows[UNKNOWN_LABELS] = ""  # a manifest of this program, which knows every label
     columns = choose_columns(
         rows, table, path=path_column, patient=patient_column, labels=label_columns
     )

@@ -67,8 +67,8 @@ def from_names(
 ) -> tuple[np.ndarray, LabelSet, list[str]]:
     """What one column of names says, with a column of those of which nobody knows.
 
-    A blank cell is unknown in a table that has a name for normal; in others it means that there is
-    no finding.
+    A blank cell is unknown in a table that has a name for normal; in others, and where a column
+    says what is unknown, it means that there is no finding.
 
     Returns:
         As `from_columns`; a row that says nothing is UNSAID throughout.
@@ -76,7 +76,7 @@ def from_names(
     Raises:
         DataError: no cell names a label.
     """
-    separator = _separator(cells)
+    separator = _separator(cells) if unknown is None else SEPARATOR
     names = [_split(cell, separator) for cell in cells]
     open_names = [_split(cell, SEPARATOR) for cell in unknown] if unknown is not None else []
     spelled: dict[str, str] = {}

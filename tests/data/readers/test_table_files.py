@@ -69,3 +69,12 @@ def test_a_folder_that_is_not_there(table, tmp_path):
     assert text == (
         f"There is no folder {tmp_path / 'none'}. Name the folder that holds the images."
     )
+
+
+def test_dicom_files_named_by_their_uid_without_suffix(table, tmp_path):
+    content = bytes(128) + b"DICM"
+    for name in ("1.2.840.113.5", "1.2.840.113.6"):
+        (tmp_path / "study").mkdir(exist_ok=True)
+        (tmp_path / "study" / name).write_bytes(content)
+    found = read_table(table("image_id,labels", "1.2.840.113.5,M", "1.2.840.113.6,E"))
+    assert column(found, "path") == ["study/1.2.840.113.5", "study/1.2.840.113.6"]
