@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cxr_keras.training.run import train
     from cxr_keras.training.tuning import tune
 
-__version__ = "0.2.0"
+__version__ = "0.2.1"
 
 __all__ = [
     "FINDINGS",

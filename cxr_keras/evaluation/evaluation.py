@@ -50,7 +50,7 @@ from cxr_keras.runs import model_file, run_folder
 from cxr_keras.runs.card import Card
 from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.console import notice
-from cxr_keras.utils.files import write_table
+from cxr_keras.utils.files import part_of_file_name, write_table
 
 
 def evaluate(
@@ -208,9 +208,23 @@ def _measured(
     if data is not None or not card.data or (reading and (reading.table or reading.manifest)):
         return images_of(data, split, card=card, reading=reading)
     prepared = data_of(file, card, data, reading)
-    if prepared.fingerprint != card.data.get("fingerprint"):
+    measured = own_images(prepared, split)
+    if prepared.fingerprint == card.data.get("fingerprint"):
+        return measured
+    if reading is None:
         notice("The data has changed since this network was trained: the split may differ.")
-    return own_images(prepared, split)
+        return replace(measured, unlike="changed")
+    notice("The data is read in another way than for training: the split may differ.")
+    return replace(measured, unlike=_words_of(reading))
+
+
+def _words_of(reading: Reading) -> str:
+    """How data is read, as a part of a folder's name: "views-PA"."""
+    said = {
+        name: value if isinstance(value, str) else "-".join(value)
+        for name, value in reading.said().items()
+    }
+    return part_of_file_name("-".join(f"{name}-{value}" for name, value in said.items()))
 
 
 def _phantom_sentence(card: Card, measured: Measured) -> str:
@@ -233,8 +247,9 @@ def _name(
     """The folder of an evaluation beside the model; the model's own for its own test split."""
     parts = [] if measured.own else [measured.root.resolve().name]
     usual = measured.split == TEST and thresholds == CALIBRATED and truth is None
-    usual = usual and tta == NO_TTA and precision == FULL
+    usual = usual and tta == NO_TTA and precision == FULL and not measured.unlike
     parts += [measured.split] if parts or not usual else []
+    parts += [measured.unlike] if measured.unlike else []
     parts += [f"at-{thresholds:g}"] if isinstance(thresholds, float | int) else []
     parts += [tta] if tta != NO_TTA else []
     parts += [precision] if precision != FULL else []

@@ -118,10 +118,7 @@ def localize(
     folder = (
         Path(out)
         if out
-        else run_folder.results_folder(file)
-        / "-".join(
-            ["localize", method, *([layer] if layer else []), *([tta] if tta != NO_TTA else [])]
-        )
+        else run_folder.results_folder(file) / _name(measured, card, method, layer, tta)
     )
     folder.mkdir(parents=True, exist_ok=True)
     write_table(table, folder / TABLE)
@@ -137,6 +134,14 @@ def localize(
     if cut:
         about.append(f"{cut:,} boxes lie outside what the network sees: left out.")
     return Localization(table, maps, folder, explainer.cell, tuple(about))
+
+
+def _name(measured: Measured, card: Card, method: str, layer: str | None, tta: Tta) -> str:
+    """The folder beside the model, as `evaluate` makes its own."""
+    parts = [] if measured.own else [measured.root.resolve().name]
+    parts += [measured.split] if parts or measured.split != card.measured_split else []
+    parts += [method, *([layer] if layer else []), *([tta] if tta != NO_TTA else [])]
+    return "-".join(["localize", *parts])
 
 
 def _measured(file: Path, card: Card, data: Data | None, split: str | None) -> Measured:

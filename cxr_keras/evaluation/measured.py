@@ -42,6 +42,8 @@ class Measured:
         phantoms: whether they are synthetic drawings.
         about: of other data: how many images and patients they are, and what was left out.
         name: what the data set is called, such as "nih".
+        unlike: of the network's own folder: what makes these other images than those of its
+            training, as a part of a folder's name; empty for the same.
     """
 
     images: PreparedSplit
@@ -51,6 +53,7 @@ class Measured:
     phantoms: bool
     about: tuple[str, ...] = ()
     name: str = ""
+    unlike: str = ""
 
 
 def data_of(file: Path, card: Card, data: Data | None, reading: Reading | None = None) -> Prepared:

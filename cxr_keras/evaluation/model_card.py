@@ -147,7 +147,13 @@ def _calibration(card: Card) -> list[str | Table]:
     found = card.calibration
     if not found:
         return ["Its probabilities are not calibrated; thresholds were chosen on validation."]
-    said = [f"Calibrated on validation; method: {found.get('method', 'none')}."]
+    method = found.get("method", "none")
+    said = [f"Calibrated on validation; method: {method}."]
+    if method == "none":
+        moved = ", but moved to another prevalence" if found.get("prevalence") else ""
+        said = [
+            f"Its probabilities are not calibrated{moved}; thresholds were chosen on validation."
+        ]
     if found.get("sensitivity"):
         said.append(f"Thresholds were chosen for a sensitivity of {found['sensitivity']}.")
     if card.guarantee:

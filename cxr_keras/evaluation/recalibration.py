@@ -17,13 +17,13 @@ from cxr_keras.data.labels import LabelSet
 from cxr_keras.data.preparation import Prepared, PreparedSplit
 from cxr_keras.data.readers.prevalence import read_prevalence
 from cxr_keras.data.reading import Data, as_data
-from cxr_keras.data.splits import VAL
+from cxr_keras.data.splits import TEST, VAL
 from cxr_keras.errors import CxrError, ModelError
 from cxr_keras.evaluation.evaluation import refuse_trained_on
 from cxr_keras.evaluation.measured import data_of
 from cxr_keras.evaluation.predictions import columns_of
 from cxr_keras.evaluation.prevalence import no_move, notice_of, plan_move
-from cxr_keras.evaluation.result import Evaluation, frame_of, write_own_evaluation
+from cxr_keras.evaluation.result import Evaluation, averages_of, frame_of, write_own_evaluation
 from cxr_keras.inference.forward import forward_split
 from cxr_keras.metrics.calibration import fit_scaling, scale_logits
 from cxr_keras.metrics.conformal import guaranteed_threshold
@@ -224,5 +224,8 @@ def _replace_run(
             info = run_folder.read_run(folder)
             info["thresholds"] = evaluation.assessment.thresholds
             info |= {"calibration": card.calibration, "notice": card.notice}
+            info |= averages_of(val, evaluation, card)
+            if card.measured_split == TEST:
+                info["loss"] = info.get("loss", {}) | {"test": round(evaluation.loss, 6)}
             run_folder.write_run(results, info)
     return dataclasses.replace(evaluation, folder=folder / evaluation.folder.relative_to(results))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,9 +18,11 @@ from cxr_keras.errors import DataError
 from cxr_keras.evaluation.predictions import (
     PROBABILITY,
     assess,
+    columns_of,
     truth_columns,
     write_assessment,
 )
+from cxr_keras.metrics import per_label
 from cxr_keras.metrics.assessment import Assessment
 from cxr_keras.metrics.options import RESAMPLES
 from cxr_keras.runs import run_folder
@@ -114,6 +118,33 @@ def write_own_evaluation(
         sentence="\n".join(filter(None, [card.notice, card.split_notice, card.prevalence_notice])),
         keep_predictions=tested,
     )
+
+
+def averages_of(val: pd.DataFrame, evaluation: Evaluation, card: Card) -> dict[str, Any]:
+    """What run.json says of the validation and the test split: means over the findings.
+
+    Args:
+        val: predictions of the validation split.
+        evaluation: of `card.measured_split`.
+        card: of the network.
+    """
+    table = per_label.label_table(
+        *columns_of(val, card.labels),
+        labels=card.labels,
+        normal=card.normal,
+        thresholds=card.thresholds,
+    )
+    tested = card.measured_split == TEST
+    return {
+        "val_averages": _averages(table),
+        "test_averages": _averages(evaluation.metrics) if tested else None,
+    }
+
+
+def _averages(table: pd.DataFrame) -> dict[str, float | None]:
+    """Of each measure its mean over the findings, None where no finding defines it."""
+    means = {measure: per_label.average(table, measure) for measure in per_label.MEASURES}
+    return {name: None if math.isnan(mean) else round(mean, 6) for name, mean in means.items()}
 
 
 def frame_of(images: PreparedSplit, probability: np.ndarray, labels: Sequence[str]) -> pd.DataFrame:

@@ -189,7 +189,10 @@ def fit_scaling(
             scarce.append(f"{name} {positives:,}")
         else:
             fit = _fit(flags, score, method)
-        if fit[0] <= MIN_SLOPE:  # the bound of the search: the best slope may be negative
+        # the bound of the search: the best slope may be negative; a temperature alone also goes
+        # there where all scores are too high or too low
+        at_bound = fit[0] <= MIN_SLOPE * 1.001
+        if at_bound and (method == "platt" or score[flags == 1].mean() < score[flags == 0].mean()):
             turned.append(name)
         after = binary_cross_entropy(flags, expit(fit[0] * score + fit[1]))
         fitted.append(fit if after < binary_cross_entropy(flags, given) else (1.0, 0.0))

@@ -202,7 +202,7 @@ class TrainConfig:
             "val_share": f"val{self.val_share:g}",
             "test_share": f"test{self.test_share or 0:g}",
             "weights": "random" if self.weights == "none" else weights_name(self.weights or ""),
-            "fine_tune": f"ft{self.fine_tune or 'head'}",
+            "fine_tune": f"ft{self.fine_tune or 'head'}" if self._is_pretrained() else "",
             "size": f"size{self.size}",
             "fit": self.fit,
             "optimizer": self.optimizer,
@@ -224,10 +224,19 @@ class TrainConfig:
         }
         usual = {name: getattr(TrainConfig, name) for name in words} | RECIPES[self.recipe]
         usual["test_share"] = split_shares(self.val_share, None, self.split_method)[1]
-        changed = [word for name, word in words.items() if getattr(self, name) != usual[name]]
+        changed = [
+            word for name, word in words.items() if word and getattr(self, name) != usual[name]
+        ]
         read = [f"{k}-{_short(v)}" for k, v in self.reading.said().items() if k in _READ]
         parts = [self.model, f"ep{self.epochs}", f"lr{self.lr:g}", *changed, *read]
         return re.sub(r"[^\w.-]+", "_", "-".join(parts))
+
+    def _is_pretrained(self) -> bool:
+        """Whether the network starts from weights that are no random ones."""
+        from cxr_keras.models.registry import RANDOM, find_spec  # imports Keras
+
+        spec = find_spec(self.model)
+        return spec is not None and (self.weights or spec.default_weights) != RANDOM
 
 
 def configured(model: str, recipe: str, settings: Mapping[str, Any]) -> TrainConfig:
@@ -306,6 +315,16 @@ def _check_fit(config: TrainConfig) -> None:
         raise CxrError(
             f"Adam has no weight decay here, and {config.weight_decay:g} was given. Give "
             "--optimizer adamw or sgd, or leave --weight-decay out."
+        )
+    if config.schedule != "cosine" and config.warmup != TrainConfig.warmup:
+        raise CxrError(
+            f"--warmup {config.warmup:g} is of --schedule cosine, and this one is "
+            f"{config.schedule}. Leave it out, or give that schedule."
+        )
+    if config.mixup and config.batch_size == 1:
+        raise CxrError(
+            "Mixup lays images of a batch over each other, and --batch-size 1 has only one. Add "
+            "--mixup 0, or give a larger batch."
         )
     if config.boxes and config.mixup:
         raise CxrError(

@@ -23,7 +23,7 @@ from cxr_keras.data.labels import LabelSet
 from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import Prepared, PreparedSplit
 from cxr_keras.data.splits import SPLITS, TRAIN
-from cxr_keras.errors import CxrError
+from cxr_keras.errors import CxrError, ModelError
 from cxr_keras.inference.forward import BATCH_SIZE, forward
 from cxr_keras.models.blocks import LOGITS
 from cxr_keras.models.registry import ModelSpec, find_spec
@@ -110,11 +110,16 @@ def frozen_output(network: keras.Model, spec: ModelSpec | None) -> keras.KerasTe
         network: with the flags `trainable` of its layers set.
         spec: its blocks; None if they are not known.
 
+    Raises:
+        ModelError: all of it is frozen.
+
     Returns:
         None if nothing is frozen before the first layer that trains or draws at random, or if
         what follows needs more than that one tensor.
     """
-    changing = next(layer for layer in network.layers if not _is_fixed(layer))
+    changing = next((layer for layer in network.layers if not _is_fixed(layer)), None)
+    if changing is None:
+        raise ModelError(f"Nothing of {network.name} trains. Set `trainable` of some layer.")
     block = spec.block_of(changing.name) if spec else None
     if spec and block is not None:  # a block is cut as a whole: go back to where it begins
         changing = next(layer for layer in network.layers if spec.block_of(layer.name) == block)

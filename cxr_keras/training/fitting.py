@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from cxr_keras.data.splits import TRAIN, VAL
-from cxr_keras.errors import RunError
+from cxr_keras.errors import CxrError, RunError
 from cxr_keras.models.torch_kernels import native_kernels
 from cxr_keras.training.attention import Batches, with_attention
 from cxr_keras.training.callbacks import EpochSeed, OneNetwork, ProgressLog, StopOnNonFinite
@@ -105,6 +105,11 @@ def fit(
 def _optimizer(part: TrainedPart, config: TrainConfig) -> keras.optimizers.Optimizer:
     """The optimizer, with loss scaling for float16, whose small gradients would vanish."""
     steps = len(part.batches) * config.epochs
+    if config.accumulate > steps:
+        raise CxrError(
+            f"--accumulate {config.accumulate} makes one step of more batches than the {steps:,} "
+            "of this training, so nothing would be learnt. Give a smaller one."
+        )
     optimizer = make_optimizer(
         config.optimizer,
         learning_rate(config, steps),

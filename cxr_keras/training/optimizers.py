@@ -65,7 +65,8 @@ def make_optimizer(
         nesterov: whether SGD's momentum looks ahead.
         multipliers: path of a variable → factor of its learning rate, and with it of its decay; 1
             for others. A variable of factor 0 stays as it is, bit for bit, and so do its moments.
-        wait: batches at the beginning in which the variables in `multipliers` stay as they are.
+        wait: batches at the beginning in which the variables in `multipliers` stay as they are,
+            while their moments follow the gradients.
 
     Raises:
         CxrError: there is no such optimizer, or a number makes no sense for it.
@@ -220,12 +221,12 @@ class _FusedAdam(keras.optimizers.Adam):
         groups = defaultdict(list)
         for i, variable in enumerate(variables):
             factor = self._multipliers.get(variable.path, 1.0)
-            if variable.path in self._multipliers and (self._applied or 0) <= self.wait:
-                factor = 0.0
+            waits = variable.path in self._multipliers and (self._applied or 0) <= self.wait
             decays = self.weight_decay and self._use_weight_decay(variable)
             if factor:
-                key = factor, self.weight_decay if decays else 0.0, variable.value.dtype
-                groups[key].append(i)
+                # the moments of one that waits go on: their number of steps is that of all
+                key = 0.0 if waits else factor, self.weight_decay if decays else 0.0
+                groups[*key, variable.value.dtype].append(i)
         return groups
 
     def _clip_gradients(self, grads: Any) -> Any:

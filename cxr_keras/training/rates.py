@@ -22,7 +22,8 @@ def body_rates(model: keras.Model, config: TrainConfig) -> dict[str, float]:
         config: its `lr`, `body_lr` and `layer_decay`.
 
     Raises:
-        CxrError: layer-wise decay of a network whose blocks are not known.
+        CxrError: layer-wise decay of a network whose blocks are not known, or a setting of the
+            body where the head trains alone.
     """
     spec = find_spec(config.model)
     if config.layer_decay != 1 and not (spec and spec.blocks):
@@ -42,4 +43,15 @@ def body_rates(model: keras.Model, config: TrainConfig) -> dict[str, float]:
         if layer.name != LOGITS:
             for variable in layer.trainable_variables:
                 rates[variable.path] = share * config.layer_decay**depth
+    if not rates:
+        given = {
+            "--body-lr": config.body_lr is not None,
+            "--layer-decay": config.layer_decay != 1,
+            "--head-epochs": config.head_epochs > 0,
+        }
+        named = next(name for name, is_given in given.items() if is_given)
+        raise CxrError(
+            f"{named} is for the layers before the head, and the head of {config.model} trains "
+            "alone. Give --fine-tune all, or leave it out."
+        )
     return rates

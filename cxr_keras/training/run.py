@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,10 +20,9 @@ from cxr_keras.data.reading import Data
 from cxr_keras.data.splits import TEST, TRAIN, VAL
 from cxr_keras.errors import RunError
 from cxr_keras.evaluation.predictions import columns_of
-from cxr_keras.evaluation.result import Evaluation, frame_of, write_own_evaluation
+from cxr_keras.evaluation.result import Evaluation, averages_of, frame_of, write_own_evaluation
 from cxr_keras.inference.forward import forward_split
 from cxr_keras.inference.guarded import make_guard
-from cxr_keras.metrics import per_label
 from cxr_keras.metrics.thresholds import choose_thresholds
 from cxr_keras.models.precision import FLOAT32, set_precision
 from cxr_keras.runs import model_file, run_folder
@@ -306,9 +304,6 @@ def _finish(
         probability = forward_split(probabilities, splits[TEST])
         measured = frame_of(splits[TEST], probability, names)
     evaluation = write_own_evaluation(measured, folder, card)
-    val_table = per_label.label_table(
-        *columns_of(val, names), labels=names, normal=part.labels.normal, thresholds=limits
-    )
     best = history.iloc[recorder.best_epoch - 1]
     info |= {
         "status": "done",
@@ -320,8 +315,7 @@ def _finish(
             "test": round(evaluation.loss, 6) if tested else None,
         },
         "thresholds": evaluation.assessment.thresholds,
-        "val_averages": _averages(val_table),
-        "test_averages": _averages(evaluation.metrics) if tested else None,
+        **averages_of(val, evaluation, card),
         "seconds": {"training": round(seconds, 1), "whole": round(time.time() - begun, 1)},
         "images_per_second": recorder.images_per_second(len(splits[TRAIN])),
     }
@@ -329,9 +323,3 @@ def _finish(
     for leftover in (recorder.checkpoint_file, folder / run_folder.STARTED_FROM):
         leftover.unlink(missing_ok=True)
     return Run(folder, history, evaluation, info)
-
-
-def _averages(table: pd.DataFrame) -> dict[str, float | None]:
-    """Of each measure its mean over the findings, None where no finding defines it."""
-    means = {measure: per_label.average(table, measure) for measure in per_label.MEASURES}
-    return {name: None if math.isnan(mean) else round(mean, 6) for name, mean in means.items()}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from cxr_keras.data.options import AUGMENTATIONS
+from cxr_keras.models.registry import get_spec
 from cxr_keras.training.config import TrainConfig
 
 # Each asks an optuna.Trial for a value
@@ -34,8 +35,9 @@ def searched(config: TrainConfig, said: Collection[str], *, pretrained: bool) ->
     left_out = set(said)
     if config.optimizer == "adam":
         left_out.add("weight_decay")  # which it has not
-    if not pretrained or config.fine_tune is None:
-        left_out.add("layer_decay")  # all layers are new, or the head trains alone
+    blocks = get_spec(config.model).blocks
+    if not (pretrained and blocks) or config.fine_tune is None:
+        left_out.add("layer_decay")  # all layers are new, of no known blocks, or the head's alone
     if pretrained and config.fine_tune is None and config.feature_cache:
         left_out.update(_OF_IMAGES)
     if config.boxes:

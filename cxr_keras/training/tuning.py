@@ -170,7 +170,7 @@ def tune(
             for key, value in said.items()
             if key not in ("name", "folder")
         }
-        said["recipe"] = base.recipe
+        said |= {"recipe": base.recipe, "monitor": base.monitor}  # training would choose by another
         return _written(optuna, study, place, base, said, names)
 
 

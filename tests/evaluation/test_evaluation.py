@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from helpers.model_files import read_member, replace_card, rewrite
 
-from cxr_keras import assess, evaluate
+from cxr_keras import assess, evaluate, train
 from cxr_keras.data.demographics import groups_of
 from cxr_keras.data.labels import LABELS
 from cxr_keras.errors import CxrError
@@ -68,6 +68,21 @@ def test_another_threshold_goes_into_a_folder_of_its_own(copy):
     assert (copy / "metrics.csv").read_bytes() == before
     with pytest.raises(CxrError, match=r"'calibrated' or a number in 0…1\. Received: 'best'"):
         evaluate(copy, thresholds="best")
+
+
+def test_data_read_in_another_way_leave_the_run_s_own_tables(phantoms, tiny_model, tmp_path):
+    """Some views of the test split are not the test split."""
+    data = shutil.copytree(phantoms, tmp_path / "data")
+    rows = pd.read_csv(data / "Data_Entry_2017_v2020.csv")
+    names = rows["Image Index"].tolist()
+    (data / "train_val_list.txt").write_text("\n".join(names[:28]))
+    (data / "test_list.txt").write_text("\n".join(names[28:]))
+    run = train(tiny_model, data, epochs=1, split_method="official", folder=tmp_path, name="r")
+    before = {file.name: file.read_bytes() for file in run.folder.glob("*.csv")}
+    result = evaluate(run.folder, views="PA", resamples=0)
+    assert result.folder == run.folder / "evaluation-test-views-PA"
+    assert 0 < len(result.predictions) < len(run.evaluation.predictions)
+    assert {file.name: file.read_bytes() for file in run.folder.glob("*.csv")} == before
 
 
 def test_images_it_was_trained_on_are_refused_unless_forced(run, capsys, tmp_path):

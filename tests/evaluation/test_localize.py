@@ -1,5 +1,7 @@
 """`localize`: heat maps of a run against the boxes of its phantoms."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -51,6 +53,14 @@ def test_the_command_prints_the_baselines_and_the_published_values(run, tmp_path
         assert text in result.output
     cardiomegaly = [line for line in result.output.splitlines() if "Cardiomegaly" in line]
     assert all(line.split()[-2:] == ["0.938", "0.979"] for line in cardiomegaly)
+
+
+def test_another_split_and_other_data_have_folders_of_their_own(copy, phantoms, tmp_path):
+    own = localize(copy, resamples=0).folder
+    other = localize(copy, split="val", resamples=0).folder
+    moved = shutil.copytree(phantoms, tmp_path / "elsewhere")
+    assert (own.name, other.name) == ("localize-gradcam", "localize-val-gradcam")
+    assert localize(copy, moved, resamples=0).folder == own  # the same data, wherever it lies
 
 
 def test_images_of_the_training_are_refused(run, phantoms):

@@ -8,6 +8,7 @@ import pandas as pd
 from click.testing import CliRunner
 from helpers.refusals import refusal
 
+from cxr_keras import calibrate
 from cxr_keras.cli import main
 from cxr_keras.evaluation.document import Document, Table
 from cxr_keras.evaluation.model_card import write_card
@@ -111,3 +112,11 @@ def test_names_of_labels_are_texts_and_no_markup():
 def test_a_card_is_markdown_or_html(run, tmp_path):
     assert ".md or .html" in refusal(write_card, run.folder, tmp_path / "card.pdf")
     assert "nothing" in refusal(write_card, tmp_path / "nothing")
+
+
+def test_thresholds_alone_are_no_calibration(copy, tmp_path):
+    calibrate(copy, sensitivity=0.9, resamples=0)
+    text = written(copy, tmp_path)
+    assert "Its probabilities are not calibrated; thresholds were chosen on validation." in text
+    assert "Thresholds were chosen for a sensitivity of 0.9." in text
+    assert "Calibrated on" not in text

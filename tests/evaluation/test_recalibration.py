@@ -36,6 +36,12 @@ def test_thresholds_for_a_sensitivity_go_into_the_card(many_labels_run, many_cop
     info = run_folder.read_run(many_copy)
     assert info["thresholds"] == pytest.approx(result.assessment.thresholds)
     assert info["calibration"]["sensitivity"] == card.calibration["sensitivity"] == 1.0
+    average = result.metrics.set_index("label").loc["average of 14 findings"]
+    for measure in ("recall", "f1", "auroc"):
+        assert info["test_averages"][measure] == pytest.approx(average[measure], abs=1e-6)
+    assert info["test_averages"]["recall"] != many_labels_run.info["test_averages"]["recall"]
+    assert info["val_averages"]["recall"] > many_labels_run.info["val_averages"]["recall"]
+    assert info["loss"] == many_labels_run.info["loss"]  # probabilities are what they were
     for a, b in zip(before, load_model(many_copy).get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     for member in LISTS:

@@ -229,6 +229,16 @@ def test_platt_never_turns_the_order():
     assert binary_cross_entropy(own, scaled) < binary_cross_entropy(own, probability[:, [1]])
 
 
+def test_a_temperature_says_too_where_scores_go_the_wrong_way():
+    rng = np.random.default_rng(0)
+    probability = rng.random((400, 1))
+    truth = (rng.random((400, 1)) > probability).astype(float)
+    scaling, notices = fit_scaling(truth, probability, labels=["A"], method="temperature")
+    assert scaling.slope == pytest.approx((MIN_SLOPE,), rel=1e-3)
+    assert len(notices) == 1
+    assert notices[0].startswith("Higher scores do not go with more positives")
+
+
 def test_labels_with_too_little_to_fit_keep_their_probabilities():
     truth, probability = random_case(6)
     truth[:, 0], truth[:, 2] = 0, 1

@@ -319,3 +319,24 @@ def test_a_short_training_ends_with_an_average_of_its_last_weights(name, kernels
         average = now if average is None else momentum * average + (1 - momentum) * now
     optimizer.finalize_variable_values([weight])
     np.testing.assert_allclose(values([weight])[0], average, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_after_its_wait_the_body_moves_as_with_keras_own_adam(name, monkeypatch):
+    """Its first steps are as long as the learning rate, not several times that."""
+    rng = np.random.default_rng(0)
+    gradients = rng.normal(1, 0.1, (60, 2)).astype("float32")
+    found = {}
+    for kernels in ("on", "off"):
+        monkeypatch.setenv("CXR_KERAS_KERNELS", kernels)
+        variables = [keras.Variable([1.0, -2.0], name=part) for part in ("body", "head")]
+        optimizer = make_optimizer(name, 0.01, multipliers={variables[0].path: 1.0}, wait=40)
+        moves = []
+        for gradient in gradients:
+            before = np.array(values(variables)[0])
+            optimizer.apply([keras.ops.convert_to_tensor(gradient)] * 2, variables)
+            moves.append(before - values(variables)[0])
+        found[kernels] = np.array(moves)
+    assert (found["on"][:40] == 0).all()
+    assert (found["on"][40:] < 0.011).all()
+    np.testing.assert_allclose(found["on"], found["off"], atol=1e-6)

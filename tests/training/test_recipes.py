@@ -18,6 +18,7 @@ from cxr_keras.errors import CxrError
 from cxr_keras.evaluation.evaluation import evaluate
 from cxr_keras.metrics.per_label import average
 from cxr_keras.models.registry import list_models
+from cxr_keras.training.building import complete_config
 from cxr_keras.training.config import TrainConfig, configured
 from cxr_keras.training.options import Settings
 from cxr_keras.training.recipes import MODERN, RECIPES, REPORT
@@ -74,6 +75,8 @@ def test_every_network_names_a_recipe_that_there_is():
         ({"mixup": float("nan")}, "mixup must be a number from 0 on. Received: nan."),
         ({"head_epochs": 3, "epochs": 3}, "leaves none of the 3 epochs"),
         ({"weight_decay": 0.1}, "Give --optimizer adamw or sgd"),
+        ({"schedule": "one-cycle", "warmup": 0.3}, "--warmup 0.3 is of --schedule cosine"),
+        ({"mixup": 0.2, "batch_size": 1}, "--batch-size 1 has only one"),
         ({"layer_decay": 1.5}, "layer_decay must be 1 or less"),
         ({"accumulate": 0}, "accumulate must be 1 or more"),
         ({"per_class": "many"}, "Images per label are a number or 'all'"),
@@ -101,8 +104,47 @@ def test_layer_decay_and_dropout_need_something_to_work_on(phantoms, tmp_path):
         train(built, phantoms, epochs=1, layer_decay=0.5, folder=tmp_path)
     with pytest.raises(CxrError, match="has no dropout layer"):
         train(built, phantoms, epochs=1, dropout=0.5, folder=tmp_path)
+    still = keras.layers.Dropout(0.0)(keras.layers.Flatten()(pixels))
+    outputs = keras.layers.Dense(15, activation="sigmoid")(still)
+    quiet = keras.Model(pixels, outputs, name="quiet")
+    with pytest.raises(CxrError, match="built with a dropout of 0, and Keras cannot switch it on"):
+        train(quiet, phantoms, epochs=1, dropout=0.5, folder=tmp_path)
+    built.trainable = False
+    with pytest.raises(CxrError, match="Nothing of built trains"):
+        train(built, phantoms, epochs=1, folder=tmp_path)
     with pytest.raises(CxrError, match="has no dropout layer"):
         train("resnet_custom", phantoms, epochs=1, dropout=0.5, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"body_lr": 1e-4}, "--body-lr is for the layers before the head"),
+        ({"layer_decay": 0.5}, "--layer-decay is for the layers before the head"),
+        ({"head_epochs": 1, "epochs": 2}, "--head-epochs is for the layers before the head"),
+        ({"accumulate": 1000}, "so nothing would be learnt"),
+    ],
+)
+def test_settings_that_could_do_nothing_are_refused(
+    frozen_start, phantoms, tmp_path, settings, sentence
+):
+    usual = {"epochs": 1, "weights": frozen_start, "fine_tune": "head", "folder": tmp_path}
+    with pytest.raises(CxrError, match=sentence):
+        train("resnet_custom", phantoms, size=64, **usual | settings)
+
+
+@pytest.fixture(scope="module")
+def frozen_start(phantoms, tmp_path_factory):
+    """A network of which the head is to train again."""
+    folder = tmp_path_factory.mktemp("start")
+    return train("resnet_custom", phantoms, epochs=1, size=64, folder=folder).folder
+
+
+def test_a_folder_s_name_tells_what_trains_only_where_that_was_a_choice():
+    random = complete_config("resnet_custom", {"recipe": "modern"})
+    assert random.run_folder.name == "resnet_custom-ep16-lr0.001-modern"
+    head = complete_config("resnet18", {"recipe": "modern", "fine_tune": "head"})
+    assert head.run_folder.name.endswith("-modern-fthead")
 
 
 @pytest.fixture(scope="module")

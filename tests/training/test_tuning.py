@@ -24,6 +24,8 @@ def test_only_what_was_not_said_and_can_matter_is_searched():
     assert {"lr", "weight_decay", "layer_decay", "augment", "mixup", "ema"} <= set(everything)
     assert "lr" not in searched(modern, ("lr",), pretrained=True)
     assert "layer_decay" not in searched(modern, (), pretrained=False)
+    no_blocks = configured("kerascv_resnet18", "modern", {})
+    assert "layer_decay" not in searched(no_blocks, (), pretrained=True)
     frozen = searched(configured("resnet18", "report", {}), (), pretrained=True)
     assert set(frozen) == {"lr", "label_smoothing", "ema"}  # the feature cache serves them all
 
@@ -56,6 +58,7 @@ def test_a_search_leaves_its_trials_its_best_settings_and_a_figure(phantoms, tmp
     best = json.loads((found.folder / "best.json").read_text())
     assert best["settings"]["lr"] == pytest.approx(done["lr"].iloc[0])
     assert best["settings"] == found.settings
+    assert found.settings["monitor"] == "val_auroc"  # of the report's recipe it is val_loss
     assert (found.folder / "tuning.png").stat().st_size > 10_000
     history = pd.read_csv(found.folder / "trials" / f"{done['trial'].iloc[0]:03}.csv")
     assert history["val_auroc"].max() == pytest.approx(done["val_auroc"].iloc[0])
