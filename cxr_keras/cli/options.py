@@ -76,7 +76,10 @@ class Group(click.Group):
 def _sentence(error: BaseException) -> str:
     """What to say of an error; the system's own name no remedy but the file."""
     if is_out_of_memory(error):
-        return "There is not enough memory. Give a smaller --batch-size, or a smaller network."
+        return (
+            "There is not enough memory. Give a smaller network or --size; in training a smaller "
+            "--batch-size."
+        )
     if isinstance(error, OSError):
         about = f"{error.filename}: " if error.filename else ""
         return f"{about}{error.strerror or error}. `cxr-keras --debug …` shows where."

@@ -16,7 +16,7 @@ from cxr_keras.data.preparation import PreparedSplit
 from cxr_keras.data.reading import Data, Reading, ReadSettings, as_data
 from cxr_keras.data.splits import TEST, VAL
 from cxr_keras.errors import DataError
-from cxr_keras.evaluation.measured import Measured, data_of, images_of, own_images
+from cxr_keras.evaluation.measured import Measured, images_to_measure
 from cxr_keras.evaluation.medmnist import medmnist_sentence
 from cxr_keras.evaluation.predictions import (
     PREVALENCE,
@@ -50,7 +50,7 @@ from cxr_keras.runs import model_file, run_folder
 from cxr_keras.runs.card import Card
 from cxr_keras.utils.arguments import PathLike
 from cxr_keras.utils.console import notice
-from cxr_keras.utils.files import part_of_file_name, write_table
+from cxr_keras.utils.files import write_table
 
 
 def evaluate(
@@ -104,7 +104,7 @@ def evaluate(
     limits = thresholds_of(card, thresholds)
     model = model_file.load_model(file, precision)
     how, data = Reading.of(reading)[0], as_data(data) or None
-    measured = _measured(file, card, data, split, how if how.said() else None)
+    measured = images_to_measure(file, card, data, split, how if how.said() else None)
     second = None if truth is None else with_truth(measured.images, Path(truth), card.labels)
     if second is not None:
         measured = replace(measured, images=second.images, about=(*measured.about, *second.about))
@@ -199,32 +199,6 @@ def _own_labels(
         table = own_labels_table(second, patients, card.normal, resampling)
     write_table(table, folder / OWN_LABELS)
     return table
-
-
-def _measured(
-    file: Path, card: Card, data: Data | None, split: str | None, reading: Reading | None
-) -> Measured:
-    """The images to measure: of the data named, or where nobody names any of the card's own."""
-    if data is not None or not card.data or (reading and (reading.table or reading.manifest)):
-        return images_of(data, split, card=card, reading=reading)
-    prepared = data_of(file, card, data, reading)
-    measured = own_images(prepared, split)
-    if prepared.fingerprint == card.data.get("fingerprint"):
-        return measured
-    if reading is None:
-        notice("The data has changed since this network was trained: the split may differ.")
-        return replace(measured, unlike="changed")
-    notice("The data is read in another way than for training: the split may differ.")
-    return replace(measured, unlike=_words_of(reading))
-
-
-def _words_of(reading: Reading) -> str:
-    """How data is read, as a part of a folder's name: "views-PA"."""
-    said = {
-        name: value if isinstance(value, str) else "-".join(value)
-        for name, value in reading.said().items()
-    }
-    return part_of_file_name("-".join(f"{name}-{value}" for name, value in said.items()))
 
 
 def _phantom_sentence(card: Card, measured: Measured) -> str:

@@ -15,7 +15,7 @@ from cxr_keras.data.dataset import IMAGE, PATIENT
 from cxr_keras.data.reading import Data, as_data
 from cxr_keras.errors import DataError
 from cxr_keras.evaluation.evaluation import refuse_trained_on
-from cxr_keras.evaluation.measured import Measured, data_of, images_of, own_images
+from cxr_keras.evaluation.measured import Measured, images_to_measure
 from cxr_keras.inference.heat_maps import HeatMaps, MeanMaps, heat_maps
 from cxr_keras.inference.options import GRAD_CAM, NO_TTA, Tta
 from cxr_keras.inference.tta import check_tta
@@ -95,7 +95,9 @@ def localize(
     card = model_file.read_card(file)
     model = model_file.load_model(file)
     explainer = heat_maps(model, method, layer, tta=check_tta(tta))
-    measured = _measured(file, card, as_data(data) or None, split)
+    named = as_data(data) or None
+    split = split or (card.measured_split if named is None and card.data else None)
+    measured = images_to_measure(file, card, named, split)
     boxes, cut = _boxes(measured, card)
     rows = np.flatnonzero(measured.images.rows[IMAGE].isin(list(boxes)))
     refuse_trained_on(file, measured.images.part(rows), force=force)
@@ -140,14 +142,9 @@ def _name(measured: Measured, card: Card, method: str, layer: str | None, tta: T
     """The folder beside the model, as `evaluate` makes its own."""
     parts = [] if measured.own else [measured.root.resolve().name]
     parts += [measured.split] if parts or measured.split != card.measured_split else []
+    parts += [measured.unlike] if measured.unlike else []
     parts += [method, *([layer] if layer else []), *([tta] if tta != NO_TTA else [])]
     return "-".join(["localize", *parts])
-
-
-def _measured(file: Path, card: Card, data: Data | None, split: str | None) -> Measured:
-    if data is not None or not card.data:
-        return images_of(data, split, card=card)
-    return own_images(data_of(file, card, None), split or card.measured_split)
 
 
 def _boxes(measured: Measured, card: Card) -> tuple[Boxes, int]:

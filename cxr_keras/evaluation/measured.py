@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from cxr_keras.evaluation.options import OWN_SPLITS
 from cxr_keras.runs import run_folder
 from cxr_keras.runs.card import Card
 from cxr_keras.utils.console import counted, notice
+from cxr_keras.utils.files import part_of_file_name
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,36 @@ def own_images(prepared: Prepared, split: str | None) -> Measured:
     return Measured(
         images, split, prepared.root, own=True, phantoms=prepared.phantoms, name=prepared.name
     )
+
+
+def images_to_measure(
+    file: Path,
+    card: Card,
+    data: Data | None,
+    split: str | None,
+    reading: Reading | None = None,
+) -> Measured:
+    """The images to measure: of the data named, or where nobody names any of the card's own."""
+    if data is not None or not card.data or (reading and (reading.table or reading.manifest)):
+        return images_of(data, split, card=card, reading=reading)
+    prepared = data_of(file, card, data, reading)
+    measured = own_images(prepared, split)
+    if prepared.fingerprint == card.data.get("fingerprint"):
+        return measured
+    if reading is None:
+        notice("The data has changed since this network was trained: the split may differ.")
+        return replace(measured, unlike="changed")
+    notice("The data is read in another way than for training: the split may differ.")
+    return replace(measured, unlike=_words_of(reading))
+
+
+def _words_of(reading: Reading) -> str:
+    """How data is read, as a part of a folder's name: "views-PA"."""
+    said = {
+        name: value if isinstance(value, str) else "-".join(value)
+        for name, value in reading.said().items()
+    }
+    return part_of_file_name("-".join(f"{name}-{value}" for name, value in said.items()))
 
 
 def images_of(

@@ -149,16 +149,19 @@ class Watch(keras.callbacks.Callback):
         self._shown = examples(val.truth)
         rows = [row for row, _ in self._shown]
         self._pixels = val.batch(np.array(rows))[..., 0] if rows else None
-        self._begun = 0.0
+        self._begun = self._trained = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if not self._logs:
             self._logs = self._opener(epoch)
-        self._begun = time.monotonic()
+        self._begun = self._trained = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._trained = time.monotonic()  # what comes after the last batch is no training
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        seconds = time.monotonic() - self._begun
+        seconds = max(self._trained - self._begun, 1e-6)
         values = {name: float(value) for name, value in (logs or {}).items()}
         values |= {"learning_rate": rate, "images_per_second": self._images / seconds}
         picture = self._picture() if any(log.pictures for log in self._logs) else None

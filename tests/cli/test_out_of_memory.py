@@ -7,7 +7,10 @@ import torch
 from cxr_keras.cli import main
 from cxr_keras.models.registry import list_models, register_model
 
-SENTENCE = "Error: There is not enough memory. Give a smaller --batch-size, or a smaller network.\n"
+SENTENCE = (
+    "Error: There is not enough memory. Give a smaller network or --size; in training a smaller "
+    "--batch-size.\n"
+)
 ERRORS = {
     "CUDA": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
     "mps": RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)."),
