@@ -48,6 +48,7 @@ def stored_values(dataset: Any, source: ImageFile | os.PathLike[str]) -> np.ndar
     """
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     bits, below = int(dataset.BitsStored), 0
+    dataset.PixelRepresentation = int(number(dataset, "PixelRepresentation", 0))  # some lack it
     if syntax in (*NATIVE, DEFLATED, RLE):
         below = max(0, int(number(dataset, "HighBit", bits - 1)) + 1 - bits)
         dataset.BitsStored = bits + below  # pydicom takes the lowest bits for the image's
@@ -77,6 +78,9 @@ def shown_values(dataset: Any, stored: np.ndarray) -> np.ndarray:
     from pydicom.pixels.processing import apply_modality_lut
 
     padding = _padding(dataset, stored)
+    if "RescaleSlope" in dataset or "RescaleIntercept" in dataset:  # which may be there and empty
+        dataset.RescaleSlope = number(dataset, "RescaleSlope", 1.0)
+        dataset.RescaleIntercept = number(dataset, "RescaleIntercept", 0.0)
     values = np.asarray(apply_modality_lut(stored, dataset), "float32")
     bright = _lookup(dataset, values)
     if bright is None:

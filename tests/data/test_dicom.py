@@ -65,6 +65,9 @@ WINDOWS = [
     ({"WindowCenter": 2000, "WindowWidth": 0}, {}),  # no window at all
     ({"WindowCenter": 2000}, {}),
     ({"RescaleSlope": 0.5, "RescaleIntercept": -1000}, {"slope": 0.5, "intercept": -1000}),
+    ({"RescaleSlope": "", "RescaleIntercept": ""}, {}),
+    ({"RescaleIntercept": -1000}, {"intercept": -1000}),
+    ({"PixelRepresentation": None}, {}),
     (
         {"RescaleSlope": 2, "RescaleIntercept": -1024, "WindowCenter": 500, "WindowWidth": 3000},
         {"slope": 2, "intercept": -1024, "window": (500, 3000)},
