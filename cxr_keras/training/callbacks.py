@@ -79,15 +79,22 @@ class OneNetwork(keras.callbacks.Callback):
         assert logs is not None
         if self.team.size == 1:
             return
-        for variable in self.model.non_trainable_variables:
-            if keras.backend.is_float_dtype(variable.dtype):
-                value = keras.ops.convert_to_numpy(variable.value)
-                variable.assign(self.team.sum(value) / self.team.size)
+        mean_statistics(self.model, self.team)
         logs["loss"] = float(self.team.sum([logs["loss"]])[0]) / self.team.size
         for metric in self.model.metrics:
             for counts in metric.variables if isinstance(metric, EpochMetrics) else ():
                 counts.assign(self.team.sum(keras.ops.convert_to_numpy(counts.value)))
                 logs.update({name: float(value) for name, value in metric.result().items()})
+
+
+def mean_statistics(model: keras.Model, team: Team) -> None:
+    """Give the statistics of batch normalisation their mean over the processes, in place."""
+    if team.size == 1:
+        return
+    for variable in model.non_trainable_variables:
+        if keras.backend.is_float_dtype(variable.dtype):
+            value = keras.ops.convert_to_numpy(variable.value)
+            variable.assign(team.sum(value) / team.size)
 
 
 class ProgressLog(keras.callbacks.Callback):

@@ -16,6 +16,7 @@ from cxr_keras.inference.forward import forward_split
 from cxr_keras.metrics.weighted import auroc_and_ap, rank_images
 from cxr_keras.models.blocks import all_layers
 from cxr_keras.training.attention import Batches
+from cxr_keras.training.callbacks import mean_statistics
 from cxr_keras.training.checkpoint import Recorder, assign, changing_variables, snapshot
 from cxr_keras.training.epoch_metrics import EpochMetrics
 from cxr_keras.training.processes import ALONE, Team
@@ -67,7 +68,7 @@ class Validation(keras.callbacks.Callback):
         if self.batches is None:
             logs.update(self._measure())
             return
-        with averaged(self.model, self.batches):
+        with averaged(self.model, self.batches, self.team):
             logs.update(self._measure())
             self.recorder.averaged = snapshot(
                 changing_variables(self.model), into=self.recorder.averaged
@@ -128,11 +129,11 @@ def check_monitor(monitor: str, truth: np.ndarray, findings: np.ndarray) -> None
 
 
 @contextmanager
-def averaged(model: keras.Model, batches: Batches) -> Iterator[None]:
+def averaged(model: keras.Model, batches: Batches, team: Team = ALONE) -> Iterator[None]:
     """Within the body, `model` has the average of its weights; afterwards its own.
 
     Its batch normalisation statistics are counted anew on training batches: those that the
-    training keeps belong to other weights.
+    training keeps belong to other weights. Each process counts on its own share of them.
     """
     variables = changing_variables(model)
     own = snapshot(variables)
@@ -140,6 +141,7 @@ def averaged(model: keras.Model, batches: Batches) -> Iterator[None]:
     copies = snapshot(variables)  # JAX would give the optimizer's own arrays away as it predicts
     assign(variables, lambda place: copies[place])
     _count_statistics(model, batches)
+    mean_statistics(model, team)
     try:
         yield
     finally:

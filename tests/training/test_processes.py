@@ -1,5 +1,6 @@
 """One training over several processes: which one this is, its share of a batch, and the whole."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from helpers.processes import cxr, wait_until
 from helpers.refusals import refusal
 
-from cxr_keras import load_model
+from cxr_keras import evaluate, load_model
 from cxr_keras.data.loader import RadiographLoader
 from cxr_keras.data.preparation import PreparedSplit
 from cxr_keras.training.processes import Place, place_of
@@ -97,8 +98,8 @@ def test_the_mean_over_processes_is_that_of_the_whole_batch(processes, unknown):
 
 
 def together(*args):
-    """`torchrun --nproc-per-node 2 -m cxr_keras …`, begun."""
-    command = [*TORCHRUN, "-m", "cxr_keras", *map(str, args)]
+    """`torchrun --nproc-per-node 2 -m -- cxr_keras …`, begun."""
+    command = [*TORCHRUN, "-m", "--", "cxr_keras", *map(str, args)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     pipe = subprocess.PIPE
     return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
@@ -122,6 +123,20 @@ def test_two_processes_train_the_weights_of_one(phantoms, tmp_path):
     for column in ("val_loss", "val_auroc", "val_ap"):
         np.testing.assert_allclose(curves[0][column], curves[1][column], atol=1e-4)
     np.testing.assert_allclose(curves[0]["loss"], curves[1]["loss"], rtol=0.02)
+
+
+@pytest.mark.slow
+def test_what_two_processes_validate_is_the_network_that_they_save(phantoms, tmp_path):
+    """Each counts the statistics of the averaged weights on its own share of the images."""
+    said = ("--data", phantoms, "--output-dir", tmp_path, "--epochs", "2", "--ema", "0.9")
+    said += ("--monitor", "val_auroc", "--name", "two")
+    process = together(*TRAIN, *said)
+    _, err = process.communicate(timeout=170)
+    assert process.returncode == 0, err
+    run, history = tmp_path / "two", pd.read_csv(tmp_path / "two" / "history.csv")
+    kept = history.iloc[json.loads((run / "run.json").read_text())["best_epoch"] - 1]
+    found = evaluate(run, split="val", out=tmp_path / "val", resamples=0)
+    assert found.loss == pytest.approx(kept["val_loss"], abs=1e-5)
 
 
 @pytest.mark.slow
