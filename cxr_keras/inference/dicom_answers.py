@@ -338,7 +338,7 @@ class Answers:
 
 def _group(hd: Any, label: str, value: float, limit: float, image: Any, algorithm: Any) -> Any:
     """One label: its probability, the threshold, and whether it is reached."""
-    finding = _finding(hd, label)
+    finding = finding_code(hd, label)
     ratio = _code(hd, "UCUM", "1", "no units")
     return hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(
@@ -366,7 +366,8 @@ def _group(hd: Any, label: str, value: float, limit: float, image: Any, algorith
     )
 
 
-def _finding(hd: Any, label: str) -> Any:
+def finding_code(hd: Any, label: str) -> Any:
+    """What a label is called in a report: SNOMED's code of it, else a code of this program."""
     known = next((code for name, code in _SNOMED.items() if same_finding(name, label)), None)
     if known:
         return _code(hd, "SCT", *known)

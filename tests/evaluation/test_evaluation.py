@@ -70,6 +70,7 @@ def test_another_threshold_goes_into_a_folder_of_its_own(copy):
         evaluate(copy, thresholds="best")
 
 
+@pytest.mark.slow
 def test_data_read_in_another_way_leave_the_run_s_own_tables(phantoms, tiny_model, tmp_path):
     """Some views of the test split are not the test split."""
     data = shutil.copytree(phantoms, tmp_path / "data")

@@ -55,6 +55,7 @@ def test_the_command_prints_the_baselines_and_the_published_values(run, tmp_path
     assert all(line.split()[-2:] == ["0.938", "0.979"] for line in cardiomegaly)
 
 
+@pytest.mark.slow
 def test_another_split_and_other_data_have_folders_of_their_own(copy, phantoms, tmp_path):
     own = localize(copy, resamples=0).folder
     other = localize(copy, split="val", resamples=0).folder

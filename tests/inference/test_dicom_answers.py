@@ -13,7 +13,7 @@ from highdicom.sr import srread
 from pydicom.uid import generate_uid
 
 from cxr_keras import predict
-from cxr_keras.inference.dicom_answers import RESEARCH, _finding
+from cxr_keras.inference.dicom_answers import RESEARCH, finding_code
 from cxr_keras.inference.heat_maps import HeatMaps
 
 
@@ -115,9 +115,9 @@ def test_independent_readers_open_what_is_made_of_a_real_film(run, tmp_path):
 
 def test_codes_of_labels_are_no_two_alike_and_known_ones_are_snomed():
     labels = ("calcified pleural plaques", "calcified pleural thickening", "Mass", "???", "Hernia")
-    codes = [_finding(highdicom, label) for label in labels]
+    codes = [finding_code(highdicom, label) for label in labels]
     assert len({code.value for code in codes}) == len(labels)
     assert all(0 < len(code.value) <= 16 for code in codes)
     assert codes[-1].value == "HERNIA"
     for label in ("Effusion", "Pleural Effusion", "pleural_effusion"):
-        assert _finding(highdicom, label).value == "60046008"
+        assert finding_code(highdicom, label).value == "60046008"
