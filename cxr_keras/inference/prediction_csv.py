@@ -87,10 +87,18 @@ def csv_rows(
 
                 yield write
         except BaseException:
-            if done:
-                _keep(temporary, partial, done)
+            if rows := _whole_rows(temporary):
+                _keep(temporary, partial, rows)
             raise
     partial.unlink(missing_ok=True)  # of a try before this one
+
+
+def _whole_rows(file: Path) -> int:
+    """Rows of a table that was cut short; an interrupt may fall between a row and its count."""
+    with file.open(encoding="utf-8", newline="") as lines:
+        text = lines.read()
+    rows = sum(1 for _ in csv.reader(text.splitlines(keepends=True)))
+    return max(0, rows - 1 - (not text.endswith("\n")))
 
 
 def _keep(temporary: Path, partial: Path, rows: int) -> None:

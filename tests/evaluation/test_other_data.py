@@ -6,9 +6,11 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from helpers.model_files import replace_card
 
 from cxr_keras import evaluate
+from cxr_keras.cli import main
 from cxr_keras.data.labels import LABELS
 from cxr_keras.data.multi_hot import encode_cells
 from cxr_keras.data.phantom import write_phantoms
@@ -186,24 +188,21 @@ def test_cards_from_before_the_count_of_what_was_not_chosen():
 
 @pytest.mark.slow
 def test_a_balanced_choice_is_said_by_every_command_that_prints_such_numbers(
-    run_cli, phantoms, other, tmp_path
+    phantoms, other, tmp_path
 ):
-    sentence = "at most 2 for each label"
-    trained = run_cli(
-        *("train", "resnet_custom", "--data", phantoms, "--epochs", 1, "--size", 64),
-        *("--per-class", 2),
-        cwd=tmp_path,
-    )
-    assert trained.returncode == 0, trained.stderr
+    def said(*words):
+        done = CliRunner().invoke(main, [str(word) for word in words])
+        assert done.exit_code == 0, done.output
+        return done
+
+    sentence, run = "at most 2 for each label", tmp_path / "r"
+    settings = ("--epochs", 1, "--size", 64, "--per-class", 2, "--output-dir", tmp_path)
+    trained = said("train", "resnet_custom", "--data", phantoms, *settings, "--name", "r")
     assert trained.stdout.count(sentence) == 1
-    (run,) = (tmp_path / "saved_models").iterdir()
     for command in (["evaluate", run], ["calibrate", run], ["evaluate", run, "--data", other]):
-        done = run_cli(*command, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        done = said(*command)
         assert done.stdout.count(sentence) == 1, command
     assert "in training" in done.stdout
     assert "all 12 images" in done.stdout
-    compared = run_cli("compare", run, run, "--resamples", 5)
-    assert compared.stderr.count(sentence) == 1
-    predicted = run_cli("predict", run, other / "images")
-    assert predicted.stderr.count(sentence) == 1
+    assert said("compare", run, run, "--resamples", 5).stderr.count(sentence) == 1
+    assert said("predict", run, other / "images").stderr.count(sentence) == 1
