@@ -140,6 +140,7 @@ def test_flipped_maps_are_averaged(spotter, method):
     np.testing.assert_allclose(flipped.cells(image, [(0, 0)]), expected / 2, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_picture_has_the_pixels_of_the_film_and_says_what_counts(run, phantoms, tmp_path):
     """Phantoms have 1024 pixels, the network sees 224 of them."""
     image = next((phantoms / "images").iterdir())

@@ -123,6 +123,7 @@ def test_reports_wait_for_the_receiver_and_reach_it_once(run, tmp_path, unused_t
     assert sorted(taken) == sorted(str(report.SOPInstanceUID) for report in reports)
 
 
+@pytest.mark.slow
 def test_strangers_are_kept_out_where_names_are_given(run, tmp_path):
     process, port = start_listener(run.folder, tmp_path, "--accept", "FRIEND")
     assert not associate(port).is_established

@@ -223,6 +223,7 @@ def test_an_unexpected_error_is_said_without_what_was_sent(api, images, monkeypa
     assert SECRET_NAME not in said
 
 
+@pytest.mark.slow
 def test_an_onnx_file_is_served_without_maps(run, images, tmp_path):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
