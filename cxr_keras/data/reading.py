@@ -100,6 +100,12 @@ class Reading:
         usual = asdict(Reading())
         return {name: value for name, value in own.items() if value != usual[name]}
 
+    def words(self) -> dict[str, str]:
+        """What differs from the defaults, each as a part of a folder's name: "views-PA"."""
+        texts = {k: v if isinstance(v, str) else "-".join(v) for k, v in self.said().items()}
+        short = {k: v if len(v) <= 24 else f"{v[:24]}…" for k, v in texts.items()}
+        return {name: f"{name}-{text}" for name, text in short.items()}
+
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> tuple[Reading, dict[str, Any]]:
         """Take the reading out of settings; it, and the other settings.

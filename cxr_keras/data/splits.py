@@ -204,15 +204,11 @@ def _by_official_lists(
     in_test = chosen[IMAGE].isin(lists[TEST])
     in_train = chosen[IMAGE].isin(rest_of) & ~in_test
     neither = int((~in_test & ~in_train).sum())
-    copied = _copied(chosen)
-    of_test = copied[DIGEST].isin(copied.loc[in_test[copied.index], DIGEST])
-    left_out = copied.index[of_test & in_train[copied.index]]
+    left_out = _copies_of(chosen[in_test | in_train], in_test)
     test, rest = chosen[in_test], chosen[in_train].drop(index=left_out)
     if VAL in lists:  # the data set's own
         dealt = rest.assign(split=np.where(rest[IMAGE].isin(lists[VAL]), VAL, TRAIN))
-        copied = _copied(dealt)
-        of_val = copied[DIGEST].isin(copied.loc[copied["split"] == VAL, DIGEST])
-        twice = copied.index[of_val & (copied["split"] == TRAIN)]
+        twice = _copies_of(dealt, dealt["split"] == VAL)
         dealt, left_out = dealt.drop(index=twice), left_out.union(twice)
     else:
         val = shares.count_val(len(rest))
@@ -234,6 +230,13 @@ def _copied(rows: pd.DataFrame) -> pd.DataFrame:
         return rows.iloc[:0].assign(**{DIGEST: ""})
     known = rows[rows[DIGEST] != ""]
     return known[known[DIGEST].duplicated(keep=False)]
+
+
+def _copies_of(rows: pd.DataFrame, kept: pd.Series) -> pd.Index:
+    """The images that are copies, under other names, of some that are kept."""
+    copied = _copied(rows)
+    stays = kept[copied.index]
+    return copied.index[copied[DIGEST].isin(copied.loc[stays, DIGEST]) & ~stays]
 
 
 def _count_copies(rows: pd.DataFrame) -> int:

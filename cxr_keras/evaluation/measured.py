@@ -123,16 +123,7 @@ def images_to_measure(
         notice("The data has changed since this network was trained: the split may differ.")
         return replace(measured, unlike="changed")
     notice("The data is read in another way than for training: the split may differ.")
-    return replace(measured, unlike=_words_of(reading))
-
-
-def _words_of(reading: Reading) -> str:
-    """How data is read, as a part of a folder's name: "views-PA"."""
-    said = {
-        name: value if isinstance(value, str) else "-".join(value)
-        for name, value in reading.said().items()
-    }
-    return part_of_file_name("-".join(f"{name}-{value}" for name, value in said.items()))
+    return replace(measured, unlike=part_of_file_name("-".join(reading.words().values())))
 
 
 def images_of(

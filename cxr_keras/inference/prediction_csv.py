@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -87,18 +88,17 @@ def csv_rows(
 
                 yield write
         except BaseException:
-            if rows := _whole_rows(temporary):
-                _keep(temporary, partial, rows)
+            if done:
+                _keep(temporary, partial, _whole_rows(temporary))
             raise
     partial.unlink(missing_ok=True)  # of a try before this one
 
 
 def _whole_rows(file: Path) -> int:
     """Rows of a table that was cut short; an interrupt may fall between a row and its count."""
-    with file.open(encoding="utf-8", newline="") as lines:
-        text = lines.read()
-    rows = sum(1 for _ in csv.reader(text.splitlines(keepends=True)))
-    return max(0, rows - 1 - (not text.endswith("\n")))
+    text = file.read_bytes().decode("utf-8", errors="replace")  # a full disk may cut a character
+    rows = sum(1 for _ in csv.reader(io.StringIO(text, newline="")))
+    return rows - 1 - (not text.endswith("\n"))
 
 
 def _keep(temporary: Path, partial: Path, rows: int) -> None:

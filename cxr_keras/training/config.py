@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from cxr_keras.training.losses import check_loss
 from cxr_keras.training.options import MONITORS, OPTIMIZERS, PRECISIONS, SCHEDULES
 from cxr_keras.training.recipes import RECIPES, REPORT, check_recipe
 from cxr_keras.utils.arguments import PathLike, as_text, real, whole
+from cxr_keras.utils.files import part_of_file_name
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ class TrainConfig:
             "val_share": f"val{self.val_share:g}",
             "test_share": f"test{self.test_share or 0:g}",
             "weights": "random" if self.weights == "none" else weights_name(self.weights or ""),
-            "fine_tune": f"ft{self.fine_tune or 'head'}" if self._is_pretrained() else "",
+            "fine_tune": f"ft{self.fine_tune or 'head'}" if self.is_pretrained() else "",
             "size": f"size{self.size}",
             "fit": self.fit,
             "optimizer": self.optimizer,
@@ -227,11 +227,11 @@ class TrainConfig:
         changed = [
             word for name, word in words.items() if word and getattr(self, name) != usual[name]
         ]
-        read = [f"{k}-{_short(v)}" for k, v in self.reading.said().items() if k in _READ]
+        read = [word for name, word in self.reading.words().items() if name in _READ]
         parts = [self.model, f"ep{self.epochs}", f"lr{self.lr:g}", *changed, *read]
-        return re.sub(r"[^\w.-]+", "_", "-".join(parts))
+        return part_of_file_name("-".join(parts))
 
-    def _is_pretrained(self) -> bool:
+    def is_pretrained(self) -> bool:
         """Whether the network starts from weights that are no random ones."""
         from cxr_keras.models.registry import RANDOM, find_spec  # imports Keras
 
@@ -357,12 +357,6 @@ def _told(data: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _short(value: Any) -> str:
-    """A setting of the reading in the name of a run folder."""
-    text = value if isinstance(value, str) else "-".join(value)
-    return text if len(text) <= 24 else f"{text[:24]}…"
 
 
 def _within(name: str, value: float, least: float, limit: float) -> float:

@@ -27,7 +27,7 @@ from cxr_keras import plots
 from cxr_keras.data.preparation import Prepared
 from cxr_keras.data.reading import Data, Reading, as_data
 from cxr_keras.errors import CxrError, RunError
-from cxr_keras.models.registry import RANDOM, get_spec
+from cxr_keras.models.registry import get_spec
 from cxr_keras.runs.run_folder import hold_folder, make_folder
 from cxr_keras.training.building import (
     build_network,
@@ -137,7 +137,7 @@ def tune(
     base = complete_config(model, {"data": data, "monitor": MONITOR, **said})
     check_deterministic(base.deterministic)
     place = Path(base.folder) / (base.name or f"{base.model}-tune")
-    names = searched(base, said, pretrained=_starts_pretrained(base))
+    names = searched(base, said, pretrained=base.is_pretrained())
     if not names:
         raise CxrError(
             "Every setting that a search could try was given. Leave one of them out, such as --lr."
@@ -245,10 +245,6 @@ def _checked(minutes: Real) -> float:
     if value <= 0:
         raise CxrError(f"minutes must be above 0. Received: {value:g}.")
     return value
-
-
-def _starts_pretrained(config: TrainConfig) -> bool:
-    return (config.weights or get_spec(config.model).default_weights) != RANDOM
 
 
 def _rank(trial: Any) -> tuple[bool, float]:
