@@ -1,11 +1,12 @@
 """Why the report's validation loss jumps from epoch to epoch, on real radiographs.
 
-python experiments/recipes/validation_loss.py --data ../shared/nih-128 [--runs ablation] [--epochs 5]
+python experiments/recipes/validation_loss.py --data ../shared/nih-128 [--epochs 5]
 
 Trains the report's `alexnet_custom` by the report's recipe, and with one suspect changed at a time:
 batch statistics counted anew before each validation, no dropout, a tenth of the rate, batches of
 64. Prints, and writes beside itself, how far the validation loss moves between neighbouring epochs,
-and whether the epoch of the lowest loss is that of the highest AUROC. About 10 minutes a run on 2 cores.
+and whether the epoch of the lowest loss is that of the highest AUROC. Five runs of about
+10 minutes on 2 cores.
 """
 
 from __future__ import annotations
