@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -32,8 +33,11 @@ def _import_keras() -> None:
     unused = _UNUSED if os.environ["KERAS_BACKEND"] == "torch" else ()  # TensorFlow needs requests
     hidden = [name for name in unused if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: not to be found
+    gc.disable()  # an import makes no garbage, and what it makes stays
     try:
         import keras  # noqa: F401
     finally:
+        gc.freeze()
+        gc.enable()
         for name in hidden:
             del sys.modules[name]
