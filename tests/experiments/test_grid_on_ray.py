@@ -26,3 +26,6 @@ def test_runs_whose_worker_is_killed_are_made_all_the_same(tmp_path, phantoms):
         assert json.loads((run / "run.json").read_text())["status"] == "done"
         assert (run / "metrics.csv").is_file()
     assert "2/2 runs" in said
+    again = subprocess.run(list(map(str, script)), capture_output=True, text=True, timeout=170)
+    assert again.returncode == 0
+    assert again.stderr.count("is done: skipped.") == 2
