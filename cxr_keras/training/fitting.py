@@ -14,7 +14,6 @@ from cxr_keras.training.attention import Batches, with_attention
 from cxr_keras.training.callbacks import EpochSeed, OneNetwork, ProgressLog, StopOnNonFinite
 from cxr_keras.training.checkpoint import Recorder
 from cxr_keras.training.config import TrainConfig
-from cxr_keras.training.denormals import denormals_flushed
 from cxr_keras.training.epoch_metrics import EpochMetrics
 from cxr_keras.training.feature_cache import TrainedPart
 from cxr_keras.training.gradients import averaged_gradients
@@ -69,7 +68,6 @@ def fit(
             interrupts_kept() as check,
             native_kernels(model, together),
             averaged_gradients(model.optimizer, model.trainable_variables, team),
-            denormals_flushed(model.optimizer),
         ):
             model.fit(
                 batches,

@@ -38,6 +38,7 @@ from cxr_keras.training.building import (
 )
 from cxr_keras.training.checkpoint import Recorder
 from cxr_keras.training.config import TrainConfig
+from cxr_keras.training.denormals import denormals_flushed
 from cxr_keras.training.determinism import check_deterministic, deterministic_torch
 from cxr_keras.training.feature_cache import TrainedPart, trained_part
 from cxr_keras.training.fitting import fit
@@ -121,7 +122,7 @@ def train(
     config = complete_config(model, {"data": data, **settings})
     check_deterministic(config.deterministic)
     check_logs(log)
-    with team() as processes:
+    with denormals_flushed(), team() as processes:
         return _train_together(
             model, config, callbacks, log, processes, overwrite=overwrite, resume=resume
         )

@@ -7,7 +7,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cxr_keras.errors import CxrError
 from cxr_keras.models.torch_kernels import SWITCH
 from cxr_keras.training.checkpoint import assign, snapshot
-from cxr_keras.training.denormals import denormals_flushed
 from cxr_keras.training.optimizers import adam, make_optimizer
 from cxr_keras.training.options import OPTIMIZERS
 
@@ -341,28 +340,3 @@ def test_after_its_wait_the_body_moves_as_with_keras_own_adam(name, monkeypatch)
     assert (found["on"][:40] == 0).all()
     assert (found["on"][40:] < 0.011).all()
     np.testing.assert_allclose(found["on"], found["off"], atol=1e-6)
-
-
-def smallest_moment(optimizer, variable):
-    """Of those that are not 0, after one gradient and then none for a long time."""
-    gradient = keras.ops.ones(variable.shape)
-    for number in range(1100):  # 0.9 to this power is below float32's denormal numbers, too
-        optimizer.apply([gradient if number == 0 else gradient * 0], [variable])
-    moments = [v for v in values(optimizer.variables) if v.shape == variable.shape]
-    return min((abs(m[m != 0]).min() for m in moments if m.any()), default=1.0)
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_moments_of_what_gets_no_gradient_do_not_stay_denormal(name):
-    """They would slow every later step down by a factor; the switch is off outside the steps."""
-    tiny = np.finfo("float32").tiny
-    for flushed in (False, True):
-        optimizer = make_optimizer(name, 0.01)
-        variable = keras.Variable(np.ones((3, 5)), dtype="float32")
-        if flushed:
-            with denormals_flushed(optimizer):
-                assert smallest_moment(optimizer, variable) >= tiny
-                assert torch.tensor(1e-40).item() != 0
-            assert "apply" not in vars(optimizer)
-        else:
-            assert smallest_moment(optimizer, variable) < tiny
