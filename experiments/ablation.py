@@ -5,7 +5,8 @@ python experiments/ablation.py --data ../shared/nih-128 [--runs ablation] [--onl
 Trains EfficientNet-Lite0 by the report's recipe, then with each piece of the modern recipe added
 to those before it, then by the whole recipe without each piece, and with some more. One seed, one
 split by patient, 128 px, few epochs: a sweep, three and a half hours on 2 cores. Runs that are done
-are skipped, an interrupted one resumes. Writes ablation.csv, .md and .png beside `recipes/`'s code.
+are skipped, an interrupted one resumes; a run made earlier, elsewhere, keeps its row in the table.
+Writes ablation.csv, .md and .png beside `recipes/`'s code.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def measure(options: argparse.Namespace) -> dict[str, str]:
     if not options.table_only:
         data = options.data.expanduser().resolve()
         failed = run_grid(chosen, data, options.runs, keep_models=False)
-    table = table_of(every, options.runs)
+    table = table_of(every, options.runs, options.out)
     options.out.mkdir(parents=True, exist_ok=True)
     write(table, options.out)
     print(markdown_of(table), end="")

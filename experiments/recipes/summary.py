@@ -24,16 +24,23 @@ _HEADINGS = {
 }
 
 
-def table_of(steps: Sequence[Step], runs: Path) -> pd.DataFrame:
+def table_of(steps: Sequence[Step], runs: Path, folder: Path) -> pd.DataFrame:
     """A row per run that is done: AUROC, and the paired difference to what it is compared with.
 
     AUROC is the mean of the 14 findings on the validation split, at the kept epoch, with its 95%
-    interval over patients; the difference has its own.
+    interval over patients; the difference has its own. A run whose folder is not in `runs` keeps
+    the row that the table in `folder` has of it: the ablation takes longer than some machines last.
     """
+    earlier = {}
+    if (folder / TABLE).is_file():
+        table = pd.read_csv(folder / TABLE)
+        earlier = {(row["group"], row["piece"]): row for row in table.to_dict("records")}
     rows = []
     for step in steps:
         info = read_json(runs / step.name / RUN)
         if info.get("status") != "done":
+            if (step.group, step.piece) in earlier:
+                rows.append(earlier[step.group, step.piece])
             continue
         metrics = pd.read_csv(runs / step.name / "validation" / "metrics.csv").set_index("label")
         average = metrics.loc["average of 14 findings"]

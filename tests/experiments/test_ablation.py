@@ -70,3 +70,7 @@ def test_the_table_has_the_runs_that_are_done_with_their_paired_differences(
     assert f"| {second.piece} |" in printed
     assert "+0.000" in printed
     assert (tmp_path / "out" / summary.FIGURE).stat().st_size > 5_000
+
+    shutil.rmtree(tmp_path / "runs")  # another day, on another machine
+    assert ablation.main([*options, "--out", str(tmp_path / "out")]) == 0
+    assert pd.read_csv(tmp_path / "out" / summary.TABLE).equals(table)
