@@ -113,26 +113,6 @@ def test_a_killed_run_goes_on_to_the_same_result(few, tmp_path):
         pd.testing.assert_frame_equal(whole, killed, atol=1e-5)
 
 
-@pytest.mark.slow
-def test_a_network_trains_through_the_command_line(phantoms, run_cli, tmp_path):
-    options = ("--data", phantoms, "--epochs", 2, "--output-dir", tmp_path, "--name", "run")
-    trained = run_cli("train", "resnet_custom", *options, "--size", 64)
-    assert trained.returncode == 0, trained.stderr
-    assert "average of 14 findings" in trained.stdout
-    run = tmp_path / "run"
-    assert json.loads((run / "run.json").read_text())["versions"]["backend"] == BACKEND
-    maps, images = tmp_path / "maps", sorted((phantoms / "images").iterdir())
-    for command in (
-        ("evaluate", run, "--thresholds", "0.5"),
-        ("calibrate", run, "--method", "temperature"),
-        # eigencam: after an epoch nothing may speak for a finding, and an empty map is not drawn
-        ("predict", run, *images[:2], "--heatmaps", maps, "--method", "eigencam"),
-    ):
-        result = run_cli(*command)
-        assert result.returncode == 0, result.stderr
-    assert list(maps.glob("*.png"))
-
-
 def test_a_checkpoint_of_another_backend_is_refused(few, tiny_model, tmp_path):
     class Kill(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

@@ -125,14 +125,16 @@ def guarded(tiny_model, cache, tmp_path_factory):
     from cxr_keras.data.phantom import write_phantoms
 
     folder = tmp_path_factory.mktemp("guarded")
-    phantoms = write_phantoms(folder / "phantoms", count=260, seed=4)
+    phantoms = write_phantoms(folder / "phantoms", count=160, seed=4)
     options = {"epochs": 1, "size": 64, "per_class": "all", "folder": str(folder)}
+    options |= {"val_share": 0.3}
     return train(tiny_model, phantoms, **options).folder, phantoms
 
 
-@pytest.fixture
-def films(guarded, tmp_path):
+@pytest.fixture(scope="module")
+def films(guarded, tmp_path_factory):
     """Test images of the network: as they are, and turned, inverted, and noise."""
+    folder = tmp_path_factory.mktemp("films")
     rows = list(csv.DictReader((guarded[0] / "predictions.csv").open()))
     names = [row["Image Index"] for row in rows]
     kinds = {
@@ -142,11 +144,12 @@ def films(guarded, tmp_path):
         "noise": lambda pixels: np.random.default_rng(0).integers(0, 256, pixels.shape, "uint8"),
     }
     for kind, change in kinds.items():
-        (tmp_path / kind).mkdir()
+        (folder / kind).mkdir()
         for name in names:
             pixels = np.asarray(Image.open(guarded[1] / "images" / name).convert("L"))
-            Image.fromarray(np.ascontiguousarray(change(pixels))).save(tmp_path / kind / name)
-    return tmp_path
+            changed = Image.fromarray(np.ascontiguousarray(change(pixels)))
+            changed.save(folder / kind / name, compress_level=0)
+    return folder
 
 
 @pytest.mark.slow

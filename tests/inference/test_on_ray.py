@@ -1,6 +1,7 @@
 """A prediction over the workers of a Ray cluster: the rows of one machine, whoever dies."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -39,11 +40,13 @@ def cluster(unused_tcp_port, monkeypatch):
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
     subprocess.run([*ray, "get-auth-token", "--generate"], check=True, capture_output=True)
     start = ["start", "--head", "--block", "--num-cpus=2", "--include-dashboard=false"]
-    head = subprocess.Popen([*ray, *start, f"--port={unused_tcp_port}"], stdout=subprocess.DEVNULL)
+    head = subprocess.Popen(
+        [*ray, *start, f"--port={unused_tcp_port}"], stdout=subprocess.DEVNULL, process_group=0
+    )
     wait_until(lambda: answers(unused_tcp_port), head)
     yield f"127.0.0.1:{unused_tcp_port}"
-    head.terminate()
-    head.wait(60)
+    os.killpg(head.pid, signal.SIGKILL)  # asked politely, Ray takes half a minute
+    head.wait()
 
 
 def answers(port):
