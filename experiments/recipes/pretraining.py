@@ -1,13 +1,13 @@
 """Does training without labels first help? SimSiam on the training images, then the recipe.
 
-python experiments/recipes/pretraining.py MODEL --data ../shared/nih-128 [--epochs 10]
+python experiments/recipes/pretraining.py MODEL --data ../shared/nih-128 [--epochs 8]
 
 SimSiam (Chen and He, "Exploring Simple Siamese Representation Learning", CVPR 2021,
 https://arxiv.org/abs/2011.10566) makes a network give like features for two augmented views of one
 image. It needs no negative pairs, so that small batches do, and suits a convolutional network. The
 images are those of the training split alone. Then MODEL is trained by the modern recipe, shortened
 to `--train-epochs`, from those weights, and once from its usual ones; the two are compared on the
-validation split, paired by patient.
+validation split, paired by patient: printed, and written beside itself. 40 minutes on 2 cores.
 """
 
 from __future__ import annotations
@@ -119,9 +119,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("--data", type=Path, required=True, help="a folder in NIH's layout")
-    parser.add_argument("--epochs", type=int, default=10, help="without labels")
+    parser.add_argument("--epochs", type=int, default=8, help="without labels")
     parser.add_argument("--train-epochs", type=int, default=6, help="with labels")
-    parser.add_argument("--runs", type=Path, default=Path("ablation"))
+    parser.add_argument("--runs", type=Path, default=Path("ablation"), help="the run folders")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
     options = parser.parse_args()
     print_notices()
     keep_freed_memory()
@@ -145,7 +146,9 @@ def main() -> None:
                 **settings,
             )
         runs[what] = folder
-    print(compare(*runs.values()).tail(2).to_string())
+    table = compare(*runs.values())  # a: the usual weights, b: pretrained
+    table.round(4).to_csv(options.out, index=False)
+    print(table.tail(2).to_string())
 
 
 if __name__ == "__main__":
