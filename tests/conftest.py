@@ -27,7 +27,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core, so a thread a proce
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from cxr_keras.utils.memory import keep_freed_memory
 
-    keep_freed_memory()  # as the command line does: a step of training takes a third less
+    keep_freed_memory()  # as the command line does
 
 SAMPLE = SHARED / "nih-sample"
 TABLE_HEADER = (

@@ -106,6 +106,7 @@ PAGES = [
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_python_of_a_page_runs(page, desk, run):
+    """On fewer epochs, as the tutorial."""
     blocks = [block for _, block in blocks_of(page, "python")]
     if "network.onnx" in "".join(blocks):
         onnx_file.export(run.folder, desk / "network.onnx")

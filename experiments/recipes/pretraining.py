@@ -27,6 +27,7 @@ from cxr_keras.models.precision import best_precision
 from cxr_keras.models.registry import get_spec
 from cxr_keras.models.torch_kernels import native_kernels
 from cxr_keras.utils.console import notice, print_notices
+from cxr_keras.utils.files import write_table
 from cxr_keras.utils.memory import keep_freed_memory
 
 WIDTH, NARROW = 512, 128  # of the projection and of the predictor's middle
@@ -147,7 +148,7 @@ def main() -> None:
             )
         runs[what] = folder
     table = compare(*runs.values())  # a: the usual weights, b: pretrained
-    table.round(4).to_csv(options.out, index=False)
+    write_table(table.round(4), options.out)
     print(table.tail(2).to_string())
 
 

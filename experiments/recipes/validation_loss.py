@@ -19,6 +19,7 @@ import pandas as pd
 
 from cxr_keras import train
 from cxr_keras.utils.console import print_notices
+from cxr_keras.utils.files import write_table
 
 SETTINGS = {"size": 128, "per_class": "all", "val_share": 0.2, "test_share": 0}
 # An average of the weights with a momentum of nearly 0 is the weights; what it brings is that the
@@ -72,7 +73,7 @@ def main() -> None:
             )
         rows.append(row_of(name, pd.read_csv(folder / "history.csv")))
     table = pd.DataFrame(rows).round(4)
-    table.to_csv(options.out, index=False)
+    write_table(table, options.out)
     print(table.to_string(index=False))
 
 

@@ -13,8 +13,8 @@ from cxr_keras.training.losses import LOSSES
 
 BACKEND = keras.backend.backend()
 NETWORKS = [spec.name for spec in list_models() if not spec.name.startswith(("vgg", "tiny"))]
-if BACKEND != "torch":  # half a minute each, so two; test_agreement.py runs the others forward
-    NETWORKS = ["densenet_custom", "efficientnet_lite0"]
+if BACKEND != "torch":  # half a minute each, so three; test_agreement.py runs all forward
+    NETWORKS = ["densenet_custom", "efficientnet_lite0", "kerascv_resnet18"]
 
 
 @pytest.fixture(scope="module")

@@ -130,4 +130,12 @@ def test_killed_while_the_checkpoint_is_written(phantoms, tmp_path):
     resumed = cxr(*options, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert "Resuming after epoch 1 of 2" in resumed.stderr
+    straight = cxr(*[o if o != "r" else "straight" for o in options])
+    assert straight.returncode == 0, straight.stderr
+    pd.testing.assert_frame_equal(
+        *(
+            pd.read_csv(tmp_path / name / "history.csv").drop(columns="seconds")
+            for name in ("r", "straight")
+        )
+    )
     assert not list((tmp_path / "r").glob(".*.tmp"))

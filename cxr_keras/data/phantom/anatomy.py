@@ -23,7 +23,7 @@ Mask = np.ndarray  # float32 (GRID, GRID), 0 outside … 1 inside
 def soft(distance: np.ndarray, width: float) -> Mask:
     """1 where `distance` ≫ 0, 0 where ≪ 0, a smooth edge about `width` wide between."""
     mask = distance / width
-    np.tanh(mask, out=mask)  # in place: half of the time went for new memory
+    np.tanh(mask, out=mask)  # in place: each is a megabyte or two, and a phantom has dozens
     mask *= 0.5
     mask += 0.5
     return mask
@@ -31,7 +31,7 @@ def soft(distance: np.ndarray, width: float) -> Mask:
 
 def ellipse(x: float, y: float, rx: float, ry: float, width: float, angle: float = 0.0) -> Mask:
     """A soft-edged ellipse with centre (x, y) and radii (rx, ry), turned by `angle` radians."""
-    dx = (_AXIS - x).astype("float64")
+    dx = (_AXIS - x).astype("float64")  # as VERSION 1 was drawn
     dy = (_AXIS - y).astype("float64")[:, np.newaxis]
     if angle:
         cos, sin = np.cos(angle), np.sin(angle)
