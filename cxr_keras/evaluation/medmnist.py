@@ -20,7 +20,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn.metrics import roc_auc_score
 
 from cxr_keras.data.array_images import shape_of
 from cxr_keras.data.dataset import IMAGE
@@ -59,6 +58,8 @@ def medmnist_measures(truth: ArrayLike, probability: ArrayLike) -> MedMNISTMeasu
     Raises:
         DataError: shapes differ, or a value is out of range, NaN or infinite.
     """
+    from sklearn.metrics import roc_auc_score  # as MedMNIST does; a second, unless needed
+
     shape = np.shape(truth)
     found = checked(truth, probability, shape[1] if len(shape) == 2 else len(NAMES))
     present, score = found.truth, found.probability

@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from cxr_keras.errors import DataError
+from cxr_keras.metrics.weighted import auroc_and_ap_once
 
 MEASURES = ("precision", "accuracy", "recall", "f1", "auroc", "ap", "loss")
 AVERAGE = "average of "
@@ -233,17 +234,15 @@ def per_known(total: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 def _measures(truth: np.ndarray, predicted: np.ndarray, score: np.ndarray) -> dict[str, float]:
     """Of one label, from the images of which it is known: flags and scores, each (n,)."""
-    from sklearn.metrics import average_precision_score, roc_auc_score  # a second, unless needed
-
     hits = int((truth & predicted).sum())
-    one_class = truth.all() or not truth.any()
+    auroc, ap = auroc_and_ap_once(truth, score) if len(truth) else (np.nan, np.nan)
     return {
         "precision": _ratio(hits, int(predicted.sum())),
         "accuracy": _ratio(int((truth == predicted).sum()), len(truth)),
         "recall": _ratio(hits, int(truth.sum())),
         "f1": _ratio(2 * hits, int(truth.sum()) + int(predicted.sum())),
-        "auroc": float("nan") if one_class else float(roc_auc_score(truth, score)),
-        "ap": float("nan") if one_class else float(average_precision_score(truth, score)),
+        "auroc": float(auroc),
+        "ap": float(ap),
         "loss": binary_cross_entropy(truth, score),
     }
 

@@ -72,6 +72,15 @@ def auroc_and_ap(ranking: Ranking, weights: np.ndarray) -> np.ndarray:
     return np.where((positives > 0) & (negatives > 0), both, np.nan)
 
 
+def auroc_and_ap_once(truth: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """AUROC and average precision, (2,), of one label's images, each of which counts once.
+
+    Truth as bool and score, each (n,), of 1 image or more; NaN where there is one class.
+    """
+    ranking = rank_images(truth, score, np.ones(len(truth), dtype=int))
+    return auroc_and_ap(ranking, np.array([[0.0], [1.0]]))[:, 0]
+
+
 class Counts(NamedTuple):
     """Images of each patient, (1 + patients, n_labels); row 0 is nobody."""
 

@@ -13,7 +13,7 @@ import numpy as np
 from cxr_keras.data.preparation import PreparedSplit
 from cxr_keras.errors import CxrError
 from cxr_keras.inference.forward import forward_split
-from cxr_keras.metrics.weighted import auroc_and_ap, rank_images
+from cxr_keras.metrics.weighted import auroc_and_ap_once
 from cxr_keras.models.blocks import all_layers
 from cxr_keras.training.attention import Batches
 from cxr_keras.training.callbacks import mean_statistics
@@ -21,7 +21,7 @@ from cxr_keras.training.checkpoint import Recorder, assign, changing_variables, 
 from cxr_keras.training.epoch_metrics import EpochMetrics
 from cxr_keras.training.processes import ALONE, Team
 
-EXACT = ("val_auroc", "val_ap")  # in the order of `weighted.auroc_and_ap`
+EXACT = ("val_auroc", "val_ap")  # in the order of `weighted.auroc_and_ap_once`
 _COUNTED_ANEW = 32  # batches from which an averaged network's batch statistics are counted
 
 
@@ -96,13 +96,11 @@ def macro_averages(truth: np.ndarray, logits: np.ndarray, findings: np.ndarray) 
     """
     if not np.isfinite(logits).all():
         return dict.fromkeys(EXACT, float("nan"))
-    once, found = np.array([[0.0], [1.0]]), []
+    found = []
     for i in np.flatnonzero(findings):
         known = ~np.isnan(truth[:, i])
         if known.any():
-            image = np.ones(int(known.sum()), dtype=int)  # each image by itself
-            ranking = rank_images(truth[known, i] > 0, logits[known, i], image)
-            found.append(auroc_and_ap(ranking, once)[:, 0])
+            found.append(auroc_and_ap_once(truth[known, i] > 0, logits[known, i]))
     defined = np.array([pair for pair in found if not np.isnan(pair).any()])
     means = defined.mean(axis=0) if len(defined) else (float("nan"),) * len(EXACT)
     return dict(zip(EXACT, map(float, means), strict=True))

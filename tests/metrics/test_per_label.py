@@ -52,8 +52,12 @@ def test_against_scikit_learn(seed, threshold):
                 for q in probability[t == 0, i]
             ]
             assert row["auroc"] == pytest.approx(np.mean(pairs))
+            assert row["auroc"] == pytest.approx(reference.roc_auc_score(t, probability[:, i]))
+            expected = reference.average_precision_score(t, probability[:, i])
+            assert row["ap"] == pytest.approx(expected)
         else:
             assert np.isnan(row["auroc"])
+            assert np.isnan(row["ap"])
 
 
 def test_a_toy_by_hand():
