@@ -285,9 +285,9 @@ def test_four_senders_at_once_one_of_them_killed(run, tmp_path):
         sender.wait(timeout=300)
     told = [uid for file in said for uid in acknowledged_in(file)]
     assert all(len(acknowledged_in(file)) == 50 for file in said[1:])
-    wait_until(lambda: set(told) <= set(answered_in(out)), process, seconds=240)
-    wait_until(lambda: not list((out / "queue").iterdir()), process)
+    wait_until(lambda: not list((out / "queue").iterdir()), process, seconds=240)
     found = answered_in(out)
+    assert set(told) <= set(found)
     assert len(found) == len(set(found)) <= 200
     assert set(found) - set(told) <= {  # one may have been taken as its sender was killed
         str(pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID)
