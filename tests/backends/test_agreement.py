@@ -1,5 +1,6 @@
 """One seed, one network, the same numbers on every backend; `.ci/run` installs all three."""
 
+import functools
 import json
 import os
 import subprocess
@@ -33,22 +34,30 @@ def test_a_trained_network_agrees(trained, phantoms, tmp_path, backend):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@functools.lru_cache(maxsize=1)  # of a network's tests, which follow each other
+def built(name):
+    """A network with random weights, two images for it, and its answers on torch."""
+    model = build_model(name, size=112)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 128, 128, 1), dtype="uint8")
+    features = keras.Model(model.input, model.get_layer("logits").input)
+    model(pixels, training=True)  # moves running statistics off their first values
+    spread = keras.ops.convert_to_numpy(features(pixels)).std()
+    head = model.get_layer("logits")  # logits of unit size, so that agreement means something
+    head.set_weights([weight / spread for weight in head.get_weights()])
+    return model, pixels, model.predict_on_batch(pixels)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "tensorflow"])
 @pytest.mark.parametrize("name", [s.name for s in list_models() if s.name != "tiny_test_net"])
 def test_every_network_agrees(name, backend, tmp_path):
     if name.startswith("kerascv"):
         skip_without("keras_cv")
-    model = build_model(name)
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 1), dtype="uint8")
-    features = keras.Model(model.input, model.get_layer("logits").input)
-    model(pixels, training=True)  # moves running statistics off their first values
-    spread = keras.ops.convert_to_numpy(features(pixels)).std()
-    head = model.get_layer("logits")  # logits of unit size, so that agreement means something
-    head.set_weights([weight / spread for weight in head.get_weights()])
+    skip_without(backend)
+    model, pixels, expected = built(name)
     model.save(tmp_path / "model.keras")
     found = run_bare(tmp_path / "model.keras", pixels, backend, tmp_path)
-    np.testing.assert_allclose(found, model.predict_on_batch(pixels), atol=1e-4)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 TRAIN = """
