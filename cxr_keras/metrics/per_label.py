@@ -235,7 +235,7 @@ def per_known(total: np.ndarray, known: np.ndarray) -> np.ndarray:
 def _measures(truth: np.ndarray, predicted: np.ndarray, score: np.ndarray) -> dict[str, float]:
     """Of one label, from the images of which it is known: flags and scores, each (n,)."""
     hits = int((truth & predicted).sum())
-    auroc, ap = auroc_and_ap_once(truth, score) if len(truth) else (np.nan, np.nan)
+    auroc, ap = auroc_and_ap_once(truth, score)
     return {
         "precision": _ratio(hits, int(predicted.sum())),
         "accuracy": _ratio(int((truth == predicted).sum()), len(truth)),

@@ -75,9 +75,9 @@ def auroc_and_ap(ranking: Ranking, weights: np.ndarray) -> np.ndarray:
 def auroc_and_ap_once(truth: np.ndarray, score: np.ndarray) -> np.ndarray:
     """AUROC and average precision, (2,), of one label's images, each of which counts once.
 
-    Truth as bool and score, each (n,), of 1 image or more; NaN where there is one class.
+    Truth as bool and score, each (n,); NaN where there are not both classes.
     """
-    ranking = rank_images(truth, score, np.ones(len(truth), dtype=int))
+    ranking = rank_images(truth, score, np.ones(len(truth), dtype=int), patients=1)
     return auroc_and_ap(ranking, np.array([[0.0], [1.0]]))[:, 0]
 
 

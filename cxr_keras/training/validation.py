@@ -99,8 +99,7 @@ def macro_averages(truth: np.ndarray, logits: np.ndarray, findings: np.ndarray) 
     found = []
     for i in np.flatnonzero(findings):
         known = ~np.isnan(truth[:, i])
-        if known.any():
-            found.append(auroc_and_ap_once(truth[known, i] > 0, logits[known, i]))
+        found.append(auroc_and_ap_once(truth[known, i] > 0, logits[known, i]))
     defined = np.array([pair for pair in found if not np.isnan(pair).any()])
     means = defined.mean(axis=0) if len(defined) else (float("nan"),) * len(EXACT)
     return dict(zip(EXACT, map(float, means), strict=True))
