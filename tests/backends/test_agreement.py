@@ -37,8 +37,8 @@ def test_a_trained_network_agrees(trained, phantoms, tmp_path, backend):
 @functools.lru_cache(maxsize=1)  # of a network's tests, which follow each other
 def built(name):
     """A network with random weights, two images for it, and its answers on torch."""
-    model = build_model(name, size=112)
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 128, 128, 1), dtype="uint8")
+    model = build_model(name)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 1), dtype="uint8")
     features = keras.Model(model.input, model.get_layer("logits").input)
     model(pixels, training=True)  # moves running statistics off their first values
     spread = keras.ops.convert_to_numpy(features(pixels)).std()
