@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,14 @@ LOSS_NAMES = {
 }
 
 
-def save_figure(figure: Figure, target: Path, *, dpi: int = 150, packed: bool = True) -> None:
+def save_figure(
+    figure: Figure, target: Path, *, dpi: int = 150, packed: bool = True, trimmed: bool = True
+) -> None:
     """Write a figure to `target`, atomically, in the format of its suffix.
 
     The same figure gives the same bytes: an SVG has neither a date nor drawn-by-lot ids. A PNG
-    that is not `packed` is a quarter larger and written in a fifth of the time.
+    that is not `packed` is a quarter larger and written in a fifth of the time; a figure that fills
+    its place need not be `trimmed`, for which it is drawn once more.
     """
     kind = target.suffix[1:]
     metadata = {"Date": None} if kind == "svg" else None
@@ -38,8 +42,9 @@ def save_figure(figure: Figure, target: Path, *, dpi: int = 150, packed: bool = 
         options: dict[str, Any] = (
             {"pil_kwargs": {"compress_level": 1}} if kind == "png" and not packed else {}
         )
+        box = "tight" if trimmed else None
         figure.savefig(
-            temporary, format=kind, dpi=dpi, bbox_inches="tight", metadata=metadata, **options
+            temporary, format=kind, dpi=dpi, bbox_inches=box, metadata=metadata, **options
         )
 
 
@@ -130,9 +135,16 @@ def reliability_figure(table: pd.DataFrame) -> Figure:
         table: of `calibration.reliability_table`.
     """
     names = list(dict.fromkeys(table["label"]))
-    columns = 4
-    figure = Figure(figsize=(9.0, 2.4 * -(-len(names) // columns)))
-    grid = figure.subplots(-(-len(names) // columns), columns, squeeze=False)
+    columns = max(2, min(4, len(names)))
+    lines = -(-len(names) // columns)
+    width, height = 0.6 + 2.1 * columns, 0.3 + 2.3 * lines
+    figure = Figure(figsize=(width, height))
+    # in inches, for a tight layout is found by drawing all of it
+    edges = {"left": 0.6 / width, "right": 1 - 0.1 / width}
+    edges |= {"bottom": 0.6 / height, "top": 1 - 0.4 / height}
+    grid = figure.subplots(
+        lines, columns, squeeze=False, gridspec_kw=edges | {"wspace": 0.2, "hspace": 0.35}
+    )
     for axes in grid.flat[len(names) :]:
         axes.axis("off")
     for axes, name in zip(grid.flat, names, strict=False):
@@ -142,13 +154,13 @@ def reliability_figure(table: pd.DataFrame) -> Figure:
         area = 8 + 60 * rows["images"] / rows["images"].max()
         axes.scatter(rows["mean_probability"], rows["observed_rate"], s=area, color="0.35")
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
-        axes.set_title(name, fontsize=9)
+        axes.set_title(textwrap.fill(name, 28, max_lines=2, placeholder=" …"), fontsize=9)
         axes.tick_params(labelsize=7)
         axes.set_xticks([0, 0.5, 1])
         axes.set_yticks([0, 0.5, 1])
-    figure.supxlabel("mean probability (area of a dot: images in the bin)", fontsize=9)
-    figure.supylabel("observed rate", fontsize=9)
-    figure.tight_layout()
+    below = "mean probability (area of a dot: images in the bin)"
+    figure.supxlabel(below, fontsize=9, y=0.1 / height)
+    figure.supylabel("observed rate", fontsize=9, x=0.1 / width)
     return figure
 
 

@@ -25,9 +25,14 @@ settings.load_profile("cxr-keras")
 os.environ.setdefault("KERAS_BACKEND", "torch")
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core, so a thread a process
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import gc
+
+    import keras  # noqa: F401
+
     from cxr_keras.utils.memory import keep_freed_memory
 
-    keep_freed_memory()  # as the command line does
+    keep_freed_memory()  # as the command line does,
+    gc.freeze()  # and this: what was imported stays, and is not looked through again
 
 SAMPLE = SHARED / "nih-sample"
 TABLE_HEADER = (

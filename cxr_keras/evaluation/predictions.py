@@ -123,7 +123,8 @@ def write_assessment(found: Assessment, folder: Path) -> None:
         (folder / SUBGROUPS).unlink(missing_ok=True)  # of an evaluation before this one
     else:
         write_table(found.subgroups, folder / SUBGROUPS)
-    plots.save_figure(plots.reliability_figure(found.reliability), folder / RELIABILITY_PLOT)
+    figure = plots.reliability_figure(found.reliability)
+    plots.save_figure(figure, folder / RELIABILITY_PLOT, trimmed=False)
 
 
 def labels_of(predictions: pd.DataFrame) -> tuple[str, ...]:

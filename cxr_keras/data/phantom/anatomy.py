@@ -15,13 +15,16 @@ from PIL import Image
 GRID = 512
 SIZE = 1024
 _AXIS = (np.arange(GRID, dtype="float32") + 0.5) / GRID
-X, Y = np.meshgrid(_AXIS, _AXIS)
+X, Y = _AXIS[np.newaxis, :], _AXIS[:, np.newaxis]  # a row and a column: numpy spreads them
 
 Mask = np.ndarray  # float32 (GRID, GRID), 0 outside … 1 inside
 
 
 def soft(distance: np.ndarray, width: float) -> Mask:
-    """1 where `distance` ≫ 0, 0 where ≪ 0, a smooth edge about `width` wide between."""
+    """1 where `distance` ≫ 0, 0 where ≪ 0, a smooth edge about `width` wide between.
+
+    Of the shape of `distance`: a row or a column for what depends on x or y alone.
+    """
     mask = distance / width
     np.tanh(mask, out=mask)  # in place: each is a megabyte or two, and a phantom has dozens
     mask *= 0.5
@@ -29,10 +32,14 @@ def soft(distance: np.ndarray, width: float) -> Mask:
     return mask
 
 
+def blank() -> np.ndarray:
+    """Nothing yet: zeros, float32 (GRID, GRID)."""
+    return np.zeros((GRID, GRID), "float32")
+
+
 def ellipse(x: float, y: float, rx: float, ry: float, width: float, angle: float = 0.0) -> Mask:
     """A soft-edged ellipse with centre (x, y) and radii (rx, ry), turned by `angle` radians."""
-    dx = (_AXIS - x).astype("float64")  # as VERSION 1 was drawn
-    dy = (_AXIS - y).astype("float64")[:, np.newaxis]
+    dx, dy = (X - x).astype("float64"), (Y - y).astype("float64")  # as VERSION 1 was drawn
     if angle:
         cos, sin = np.cos(angle), np.sin(angle)
         dx, dy = dx * cos + dy * sin, dy * cos - dx * sin
@@ -61,7 +68,7 @@ class Lung:
     dome_bend: float = 0.9
 
     def floor(self) -> np.ndarray:
-        """Height of the diaphragm above each pixel's column, shape (GRID, GRID)."""
+        """Height of the diaphragm above each column of pixels, shape (1, GRID)."""
         bow = (X - (self.x - self.side * 0.02)) / self.rx
         return self.dome_y + self.dome_bend * 0.055 * bow * bow
 
@@ -93,7 +100,7 @@ class Chest:
     rib_phase: float
     rib_contrast: float
     aeration: float = 0.34
-    extra: np.ndarray = field(default_factory=lambda: np.zeros((GRID, GRID), "float32"))
+    extra: np.ndarray = field(default_factory=blank)
     markings: np.ndarray = field(default_factory=lambda: np.ones((GRID, GRID), "float32"))
     boxes: list[tuple[str, Mask]] = field(default_factory=list)
 
@@ -155,7 +162,7 @@ def ribs(chest: Chest) -> np.ndarray:
 
 def vessels(chest: Chest) -> np.ndarray:
     """Branching markings that fan out from each hilum and thin towards the pleura."""
-    field_ = np.zeros((GRID, GRID), "float32")
+    field_ = blank()
     for lung in chest.lungs:
         hilum_x, hilum_y = chest.centre + lung.side * 0.075, 0.46
         radius = np.hypot(X - hilum_x, Y - hilum_y) + 1e-4

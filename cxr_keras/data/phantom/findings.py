@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cxr_keras.data.phantom.anatomy import Chest, Lung, Mask, X, Y, ellipse, soft, texture
+from cxr_keras.data.phantom.anatomy import Chest, Lung, Mask, X, Y, blank, ellipse, soft, texture
 
 Sign = Callable[[Chest], Mask]
 
@@ -51,7 +51,7 @@ def atelectasis(chest: Chest) -> Mask:
     lung = _either(chest)
     lung.dome_y -= chest.rng.uniform(0.085, 0.115)
     slope = chest.rng.uniform(-0.25, 0.25)
-    bands = np.zeros_like(X)
+    bands = blank()
     for offset in (0.035, 0.070, 0.105):
         line = lung.dome_y - offset + slope * (X - lung.x)
         bands = np.maximum(bands, soft(0.0075 - np.abs(Y - line), 0.004))
@@ -88,7 +88,7 @@ def pneumonia(chest: Chest) -> Mask:
 
 def infiltration(chest: Chest) -> Mask:
     """Faint, fluffy, scattered shadows over the middle and upper zones of both lungs."""
-    region = np.zeros_like(X)
+    region = blank()
     for lung in chest.lungs:
         for _ in range(6):
             x = lung.x + chest.rng.uniform(-0.6, 0.6) * lung.rx
@@ -100,8 +100,8 @@ def infiltration(chest: Chest) -> Mask:
 
 def edema(chest: Chest) -> Mask:
     """Bat-wing haze around both hila and short horizontal septal (Kerley B) lines."""
-    wings = np.zeros_like(X)
-    lines = np.zeros_like(X)
+    wings = blank()
+    lines = blank()
     for lung in chest.lungs:
         wing = ellipse(chest.centre + lung.side * 0.12, 0.47, 0.11, 0.15, 0.045)
         wings = np.maximum(wings, wing * lung.mask())
@@ -125,8 +125,8 @@ def effusion(chest: Chest) -> Mask:
 
 def fibrosis(chest: Chest) -> Mask:
     """A reticular net of fine lines, peripheral and basal, in both lungs."""
-    net = np.zeros_like(X)
-    region = np.zeros_like(X)
+    net = blank()
+    region = blank()
     for wave in range(3):
         angle = wave * np.pi / 3 + chest.rng.uniform(-0.2, 0.2)
         phase = (X * np.cos(angle) + Y * np.sin(angle)) / 0.030 + 0.22 * texture(chest.rng, 16)
@@ -160,7 +160,7 @@ def mass(chest: Chest) -> Mask:
 
 def nodule(chest: Chest) -> Mask:
     """Several small round opacities, each under 3 cm."""
-    spots = np.zeros_like(X)
+    spots = blank()
     for lung in chest.lungs:
         for _ in range(int(chest.rng.integers(3, 6))):
             x = lung.x + chest.rng.uniform(-0.75, 0.75) * lung.rx
