@@ -129,7 +129,7 @@ def tuning_figure(
 
 
 def reliability_figure(table: pd.DataFrame) -> Figure:
-    """Observed rate against mean probability, all labels together above, each label below.
+    """Observed rate against mean probability of each label, and at the end of all together.
 
     Args:
         table: of `calibration.reliability_table`.
@@ -154,7 +154,7 @@ def reliability_figure(table: pd.DataFrame) -> Figure:
         area = 8 + 60 * rows["images"] / rows["images"].max()
         axes.scatter(rows["mean_probability"], rows["observed_rate"], s=area, color="0.35")
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
-        axes.set_title(textwrap.fill(name, 28, max_lines=2, placeholder=" …"), fontsize=9)
+        axes.set_title(textwrap.fill(name, 22, max_lines=2, placeholder=" …"), fontsize=9)
         axes.tick_params(labelsize=7)
         axes.set_xticks([0, 0.5, 1])
         axes.set_yticks([0, 0.5, 1])

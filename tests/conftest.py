@@ -31,8 +31,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core, so a thread a proce
 
     from cxr_keras.utils.memory import keep_freed_memory
 
-    keep_freed_memory()  # as the command line does,
-    gc.freeze()  # and this: what was imported stays, and is not looked through again
+    # both as the command line does: what was imported stays, and is not looked through again
+    keep_freed_memory()
+    gc.freeze()
 
 SAMPLE = SHARED / "nih-sample"
 TABLE_HEADER = (
