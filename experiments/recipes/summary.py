@@ -13,6 +13,7 @@ from runner import RUN, read_json
 from cxr_keras import compare
 from cxr_keras.plots import save_figure
 from cxr_keras.utils.files import write_table, write_text
+from recipes import pieces
 from recipes.pieces import ADDED, REMOVED, TRIED, Step
 
 TABLE, FIGURE, PAGE = "ablation.csv", "ablation.png", "ablation.md"
@@ -71,7 +72,7 @@ def table_of(steps: Sequence[Step], runs: Path, folder: Path) -> pd.DataFrame:
 
 def figure_of(table: pd.DataFrame) -> Figure:
     """Left, AUROC as the pieces are added; right, what the others change, with 95% intervals."""
-    added = table[table["group"] == ADDED]
+    added = _with_gaps(table[table["group"] == ADDED])
     others = table[table["group"] != ADDED]
     figure = Figure(figsize=(10.5, 0.9 + 0.3 * max(len(added), len(others))))
     left, right = figure.subplots(1, 2)
@@ -110,15 +111,30 @@ def markdown_of(table: pd.DataFrame) -> str:
         rows = table[table["group"] == group]
         if rows.empty:
             continue
+        if group == ADDED:
+            rows = _with_gaps(rows)
         lines = [f"**{heading}**", "", "| piece | AUROC (95%) | change (95%, paired) | images/s |"]
         lines.append("|---|---|---|---|")
         for row in rows.to_dict("records"):
+            if pd.isna(row["auroc"]):
+                lines.append(f"| {row['piece']} | not made | | |")
+                continue
             change = "" if pd.isna(row["difference"]) else _interval(row, "+.3f", *_CHANGE)
             auroc = _interval(row, ".3f", "auroc", "low", "high")
             rate = "" if pd.isna(row["images_per_second"]) else f"{row['images_per_second']:.0f}"
             lines.append(f"| {row['piece']} | {auroc} | {change} | {rate} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
+
+
+def _with_gaps(added: pd.DataFrame) -> pd.DataFrame:
+    """Rows of ADDED, and an empty one for each run that is missing between two of them."""
+    order = [step.piece for step in pieces.steps() if step.group == ADDED]
+    places = [order.index(piece) for piece in added["piece"]]
+    if not places:
+        return added
+    between = order[min(places) : max(places) + 1]
+    return added.set_index("piece").reindex(between).reset_index()
 
 
 _CHANGE = ("difference", "from", "to")

@@ -74,3 +74,20 @@ def test_the_table_has_the_runs_that_are_done_with_their_paired_differences(
     shutil.rmtree(tmp_path / "runs")  # another day, on another machine
     assert ablation.main([*options, "--out", str(tmp_path / "out")]) == 0
     assert pd.read_csv(tmp_path / "out" / summary.TABLE).equals(table)
+
+
+def test_a_run_that_is_missing_between_two_is_named_as_not_made(no_test_run, tmp_path, capsys):
+    first, second, third, *_ = pieces.steps()
+    for step in (first, third):
+        shutil.copytree(no_test_run.folder, tmp_path / "runs" / step.name)
+    options = ["--table-only", "--data", ".", "--runs", str(tmp_path / "runs")]
+    assert ablation.main([*options, "--out", str(tmp_path / "out")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split(" | ") for line in lines if line.startswith("| ") and "piece" not in line]
+    assert [row[0] for row in rows] == [f"| {step.piece}" for step in (first, second, third)]
+    assert [row[1].startswith("not made") for row in rows] == [False, True, False]
+    assert rows[2][2] == ""  # against nothing
+    assert pd.read_csv(tmp_path / "out" / summary.TABLE)["piece"].tolist() == [
+        first.piece,
+        third.piece,
+    ]
